@@ -1,0 +1,3 @@
+"""The REST API of paymux."""
+
+API_VERSION = "0.1.0"

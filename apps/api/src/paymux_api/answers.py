@@ -1,0 +1,39 @@
+"""From an answer to bytes on the wire: the headers every answer carries, and the two messages of ASGI."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.types import Send
+
+from paymux_api import API_VERSION
+
+Header = tuple[bytes, bytes]
+
+_ALWAYS: tuple[Header, ...] = (
+    (b"paymux-version", API_VERSION.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, body, and the headers that are this answer's own."""
+
+    status: int
+    body: bytes
+    content_type: bytes
+    headers: Sequence[Header] = ()
+
+
+async def send_answer(send: Send, answer: Answer, *, request_id: str, method: str) -> None:
+    """Send an answer; to HEAD only its headers."""
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"request-id", request_id.encode()),
+        *_ALWAYS,
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

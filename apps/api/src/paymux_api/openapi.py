@@ -1,0 +1,195 @@
+"""The OpenAPI 3.1 document, built from the declared operations and nothing else."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from paymux_api import API_VERSION
+from paymux_api.operation import Charges, Empty, KeyRule, Operation
+from paymux_api.problems import PROBLEMS, Problem
+
+Document = dict[str, object]
+
+_REF = "#/components/schemas/{name}"
+_ABOUT = (
+    "One API in front of every payment gateway. Amounts are integers in minor units. A decline is an answer, not an "
+    "error; an outcome that is not known yet is 202. Any 5xx or timeout on a POST that moves money means unknown: read "
+    "the payment, or send the same request with the same `Idempotency-Key`."
+)
+_PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}}
+
+
+def build_openapi(operations: Sequence[Operation]) -> Document:
+    """Describe operations. The same operations give the same document."""
+    structs = [Problem, *_structs(operations)]
+    _, components = msgspec.json.schema_components(structs, ref_template=_REF)
+    paths: dict[str, dict[str, object]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "paymux",
+            "version": API_VERSION,
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "headers": _headers(),
+            "securitySchemes": {
+                "api_key": {"type": "http", "scheme": "bearer", "description": "`pmx_live_…` or `pmx_test_…`"}
+            },
+        },
+        "x-problems": {
+            code: {"status": kind.status, "title": kind.title, "remedy": kind.remedy} for code, kind in PROBLEMS.items()
+        },
+    }
+
+
+def render_openapi(document: Document) -> bytes:
+    """Render the document for people who read diffs."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def problem_codes(operation: Operation) -> tuple[str, ...]:
+    """Give every code an operation can answer with, in the order of the table."""
+    codes = {"internal_error", "overloaded", "validation_failed", "method_not_allowed", *operation.problems}
+    if operation.scope is not None:
+        codes |= {"authentication_required", "permission_denied", "rate_limited", "raw_card_data_not_allowed"}
+    if operation.object_kind is not None:
+        codes.add("not_found")
+    if operation.reads_body:
+        codes |= {"malformed_json", "body_too_large", "request_timeout"}
+    if operation.key_rule is not KeyRule.NONE:
+        codes.add("idempotency_key_invalid")
+    if operation.key_rule in (KeyRule.REQUIRED, KeyRule.REQUIRED_TO_CONFIRM):
+        codes.add("idempotency_key_required")
+    return tuple(code for code in PROBLEMS if code in codes)
+
+
+def _structs(operations: Sequence[Operation]) -> list[type[msgspec.Struct]]:
+    structs: dict[type[msgspec.Struct], None] = {}
+    for operation in operations:
+        for struct in (operation.request, operation.response):
+            if struct is not None and struct is not Empty:
+                structs[struct] = None
+    return list(structs)
+
+
+def _operation(operation: Operation) -> Document:
+    described: Document = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": _parameters(operation),
+        "responses": _responses(operation),
+        "security": [] if operation.scope is None else [{"api_key": [str(operation.scope)]}],
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.request is not Empty:
+        required = bool(msgspec.json.schema_components([operation.request])[1][operation.request.__name__]["required"])
+        described["requestBody"] = {
+            "required": required,
+            "content": {"application/json": {"schema": {"$ref": _REF.format(name=operation.request.__name__)}}},
+        }
+    return described
+
+
+def _parameters(operation: Operation) -> list[Document]:
+    parameters: list[Document] = []
+    if operation.object_kind is not None:
+        pattern = f"^{operation.object_kind}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+        schema = {"type": "string", "pattern": pattern}
+        parameters.append({"name": "id", "in": "path", "required": True, "schema": schema})
+    parameters += _query_parameters(operation.query)
+    if operation.filter_prefix is not None:
+        parameters.append({
+            "name": f"{operation.filter_prefix}*",
+            "in": "query",
+            "required": False,
+            "description": "The star stands for a key; several are combined.",
+            "schema": {"type": "string", "maxLength": 500},
+        })  # fmt: skip
+    if operation.key_rule is not KeyRule.NONE:
+        parameters.append({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": operation.key_rule is KeyRule.REQUIRED,
+            "description": "One per intention, the same on every retry; bare or quoted."
+            + (" Required with `confirm: true`." if operation.charges is Charges.WITH_CONFIRM else ""),
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+        })  # fmt: skip
+    parameters.append({
+        "name": "Request-Id",
+        "in": "header",
+        "required": False,
+        "description": "Kept if it has this form, else replaced.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"},
+    })  # fmt: skip
+    return parameters
+
+
+def _query_parameters(query: type[msgspec.Struct]) -> list[Document]:
+    schema = msgspec.json.schema_components([query])[1][query.__name__]
+    properties: Mapping[str, Document] = schema["properties"]
+    return [
+        {"name": name, "in": "query", "required": name in schema["required"], "schema": shape}
+        for name, shape in properties.items()
+    ]
+
+
+def _responses(operation: Operation) -> Document:
+    responses: Document = {}
+    for status, meaning in operation.success.items():
+        if operation.response is not None:
+            content: Document = {
+                operation.content_type: {"schema": {"$ref": _REF.format(name=operation.response.__name__)}}
+            }
+        else:
+            content = {operation.content_type: {"schema": {"type": "string"}}}
+        headers = ["Request-Id", "Paymux-Version"]
+        if operation.key_rule is not KeyRule.NONE:
+            headers.append("Idempotent-Replayed")
+        if status == 201:  # noqa: PLR2004
+            headers.append("Location")
+        if status == 202:  # noqa: PLR2004
+            headers.append("Retry-After")
+        responses[str(status)] = {"description": meaning, "headers": _header_refs(headers), "content": content}
+    by_status: dict[int, list[str]] = {}
+    for code in problem_codes(operation):
+        by_status.setdefault(PROBLEMS[code].status, []).append(code)
+    for status, codes in by_status.items():
+        responses.setdefault(str(status), _problem_response(status, codes))
+    return responses
+
+
+def _problem_response(status: int, codes: Sequence[str]) -> Document:
+    headers = ["Request-Id", "Paymux-Version"]
+    headers += {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    return {
+        "description": ", ".join(f"`{code}`" for code in codes),
+        "headers": _header_refs(headers),
+        "content": _PROBLEM_CONTENT,
+    }
+
+
+def _header_refs(names: Sequence[str]) -> Document:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _headers() -> Document:
+    text = {"type": "string"}
+    seconds = {"type": "integer", "minimum": 0}
+    return {
+        "Request-Id": {"description": "Names this request in our log.", "schema": text},
+        "Paymux-Version": {"description": "The version that answered.", "schema": text},
+        "Idempotent-Replayed": {"description": "`true`: the key was used before.", "schema": text},
+        "Location": {"description": "Where the object can be read.", "schema": text},
+        "Retry-After": {"description": "Seconds to wait.", "schema": seconds},
+        "WWW-Authenticate": {"description": "`Bearer`", "schema": text},
+        "Allow": {"description": "The methods this path takes.", "schema": text},
+    }

@@ -1,0 +1,100 @@
+"""What merchants send: one struct per body and query, strict in types, names and lengths."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from paymux_core.money import AMOUNT_MAX
+from paymux_core.transitions import PaymentStatus
+from paymux_flows.views import PaymentView
+
+Amount = Annotated[int, Meta(gt=0, le=AMOUNT_MAX, description="In minor units: 1999 is 19.99 EUR, and 1999 JPY.")]
+Currency = Annotated[str, Meta(pattern="^[a-z]{3}$", description="ISO 4217, lower case.")]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Description = Annotated[str, Meta(max_length=1000)]
+Token = Annotated[str, Meta(min_length=1, max_length=2048, description="From the gateway; never a card number.")]
+Gateway = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}$")]
+MethodType = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}$", description="card, upi, paypal, …")]
+ReturnUrl = Annotated[str, Meta(pattern="^https?://[^/?#\\s]+\\S*$", max_length=2048)]
+MetadataKey = Annotated[str, Meta(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, Meta(max_length=500)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=50)]
+CancellationReason = Literal["requested_by_merchant", "requested_by_customer", "duplicate", "fraudulent"]
+PaymentStatusName = Literal[
+    "requires_confirmation", "processing", "requires_action", "requires_capture", "succeeded", "failed", "canceled"
+]
+Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset.")]
+assert set(PaymentStatusName.__args__) == set(PaymentStatus)
+
+
+class PaymentMethodBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the customer pays with: one token for whichever gateway is chosen, or one per gateway."""
+
+    type: MethodType
+    token: Token | None = None
+    gateway_tokens: Annotated[dict[Gateway, Token], Meta(max_length=20)] | None = None
+
+
+class CreatePaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A payment to be made. `reference` names one amount to be collected once."""
+
+    amount: Amount
+    currency: Currency
+    capture_method: Literal["automatic", "manual"] = "automatic"
+    reference: Name | None = None
+    description: Description | None = None
+    customer_reference: Name | None = None
+    payment_method: PaymentMethodBody | None = None
+    return_url: ReturnUrl | None = None
+    metadata: Metadata | None = None
+    confirm: bool = False
+    off_session: bool = False
+
+
+class ConfirmPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is left out is taken from the payment."""
+
+    payment_method: PaymentMethodBody | None = None
+    return_url: ReturnUrl | None = None
+    off_session: bool | None = None
+
+
+class CancelPaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the payment is cancelled."""
+
+    cancellation_reason: CancellationReason = "requested_by_merchant"
+
+
+class GetPaymentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`sync` asks the gateway now, at most once in 10 s."""
+
+    sync: bool = False
+
+
+class ListPaymentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One page of payments; besides these, `metadata.<key>` filters by metadata."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    starting_after: str | UnsetType = UNSET
+    reference: Name | UnsetType = UNSET
+    customer_reference: Name | UnsetType = UNSET
+    created_from: Moment | UnsetType = UNSET
+    created_to: Moment | UnsetType = UNSET
+    status: PaymentStatusName | UnsetType = UNSET
+    gateway: Gateway | UnsetType = UNSET
+
+
+class PaymentList(msgspec.Struct, frozen=True):
+    """One page, newest first; pass `next_cursor` as `starting_after`."""
+
+    data: list[PaymentView]
+    has_more: bool
+    next_cursor: str | None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether this process is up."""
+
+    status: Literal["ok", "unavailable"]

@@ -1,0 +1,133 @@
+"""What the API process is told: `PAYMUX_*` of the environment, read once, refused with a sentence when it makes no sense."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+_PEPPER_BYTES_MIN = 32
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_Value = TypeVar("_Value")
+
+
+class SettingRefused(Exception):
+    """A setting that makes no sense; the message names it and says what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Units: seconds. `peppers` by version; the newest hashes new keys."""
+
+    peppers: Mapping[int, bytes] = field(repr=False)
+    database_url: str | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_port: int | None = None
+    """The private listener: metrics without a key. None: there is none."""
+    public_url: str = ""
+    log_level: str = "info"
+    body_deadline_seconds: float = 15.0
+    slow_request_seconds: float = 30.0
+    requests_in_flight_max: int = 2_500
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Which proxies may say whom a request comes from."""
+
+
+def read_environment() -> Settings:
+    """Read the settings of this process. Raises: SettingRefused."""
+    return parse_settings(os.environ)  # noqa: TID251  the one place
+
+
+def parse_settings(environment: Mapping[str, str]) -> Settings:
+    """Read settings from names and values; empty counts as absent. Raises: SettingRefused."""
+    read = _Reader(environment)
+    return Settings(
+        peppers=read.required("PAYMUX_API_KEY_PEPPERS", _peppers),
+        database_url=read.optional("PAYMUX_DATABASE_URL", _database_url, None),
+        host=read.optional("PAYMUX_HOST", str, "127.0.0.1"),
+        port=read.optional("PAYMUX_PORT", _port, 8080),
+        admin_port=read.optional("PAYMUX_ADMIN_PORT", _port, None),
+        public_url=read.optional("PAYMUX_PUBLIC_URL", _url, ""),
+        log_level=read.optional("PAYMUX_LOG_LEVEL", _log_level, "info"),
+        body_deadline_seconds=read.optional("PAYMUX_BODY_DEADLINE_SECONDS", _seconds, 15.0),
+        slow_request_seconds=read.optional("PAYMUX_SLOW_REQUEST_SECONDS", _seconds, 30.0),
+        requests_in_flight_max=read.optional("PAYMUX_REQUESTS_IN_FLIGHT_MAX", _count, 2_500),
+        forwarded_allow_ips=read.optional("PAYMUX_FORWARDED_ALLOW_IPS", str, "127.0.0.1"),
+    )
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def required(self, name: str, parse: Callable[[str], _Value]) -> _Value:
+        text = self._environment.get(name, "").strip()
+        if not text:
+            raise SettingRefused(f"{name} is missing.")
+        return self._parsed(name, text, parse)
+
+    def optional(self, name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        text = self._environment.get(name, "").strip()
+        return self._parsed(name, text, parse) if text else default
+
+    def _parsed(self, name: str, text: str, parse: Callable[[str], _Value]) -> _Value:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise SettingRefused(f"{name}: {error}") from None
+
+
+def _peppers(text: str) -> Mapping[int, bytes]:
+    peppers: dict[int, bytes] = {}
+    for part in text.split(","):
+        version, separator, digits = part.strip().partition(":")
+        # The text itself is never repeated: it is a secret.
+        if not separator or not re.fullmatch(r"[1-9][0-9]{0,3}", version) or not re.fullmatch(r"[0-9a-fA-F]+", digits):
+            raise ValueError("give <version>:<hex>, several with commas, for example 1:<64 hexadecimal digits>")
+        if len(digits) % 2 or len(digits) < 2 * _PEPPER_BYTES_MIN:
+            raise ValueError(f"a pepper has at least {_PEPPER_BYTES_MIN} bytes ({2 * _PEPPER_BYTES_MIN} digits)")
+        pepper = bytes.fromhex(digits)
+        if len(set(pepper)) < 8:  # noqa: PLR2004  a random one has about 30 different bytes
+            raise ValueError("a pepper has to be random; make one with `openssl rand -hex 32`")
+        if int(version) in peppers:
+            raise ValueError(f"version {version} is there twice")
+        peppers[int(version)] = pepper
+    return peppers
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 <= int(text) <= 65_535:  # noqa: PLR2004
+        raise ValueError("a port is a number from 0 to 65535 (0: any free one)")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise ValueError("give a number from 1 to 999999")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not float(text):
+        raise ValueError("give seconds, more than 0 and less than 10000")
+    return float(text)
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        raise ValueError("give an http or https address without a query")
+    return text.rstrip("/")
+
+
+def _database_url(text: str) -> str:
+    # A URL may hold a password, so it is not repeated either.
+    if not re.fullmatch(r"postgres(ql)?://\S+", text):
+        raise ValueError("give postgresql://user@host/database")
+    return text
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in _LOG_LEVELS:
+        raise ValueError(f"give one of {', '.join(_LOG_LEVELS)}")
+    return text.lower()

@@ -1,0 +1,1 @@
+"""The gateways: one file per dialect, and the transport and driver that speak HTTP for them."""

@@ -1,0 +1,255 @@
+"""Run a connector's exchange over the wire: send, remember, record, and give the outcome.
+
+Every request becomes one interaction, redacted. A connector that raises leaves an unknown outcome, never an exception.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from paymux_connectors.redaction import secrets_in, without_secrets
+from paymux_connectors.transport import Sent, Transport
+from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount
+from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Interaction, NotSent, Remember
+from paymux_core.outcomes import (
+    Authorized,
+    Captured,
+    Declined,
+    NotExecuted,
+    NotFound,
+    Outcome,
+    Pending,
+    Refusal,
+    RequiresAction,
+    Unknown,
+    UnknownReason,
+    Voided,
+)
+from paymux_core.ports import CallLimits, CallResult, Clock, Ids, RememberProviderPayment
+
+_log = logging.getLogger(__name__)
+REQUESTS_MAX = 16
+"""More than any exchange needs; a connector that asks on and on is broken."""
+CONTINUED = "continued"
+"""The outcome of a request that the exchange went on after."""
+
+InProcess = Mapping[str, Callable[[HttpRequest], HttpReply]]
+"""Gateways that answer in the process, by the scheme of their address."""
+
+
+class _Send(Protocol):
+    async def __call__(self, request: HttpRequest, /, *, limits: CallLimits) -> Sent: ...
+
+
+@dataclass(slots=True)
+class _Course:
+    """One exchange under way."""
+
+    connector: Connector
+    account: GatewayAccount
+    call: ChargeCall
+    limits: CallLimits
+    remember: RememberProviderPayment
+    interactions: list[Interaction] = field(default_factory=list)
+    echoed: set[str] = field(default_factory=set)
+    charge_repeated: bool = False
+
+
+class HttpGateways:
+    """The gateways port over HTTP."""
+
+    def __init__(
+        self,
+        connectors: Mapping[str, Connector],
+        *,
+        transport: Transport,
+        clock: Clock,
+        ids: Ids,
+        in_process: InProcess,
+    ) -> None:
+        self._connectors = connectors
+        self._transport = transport
+        self._clock = clock
+        self._ids = ids
+        self._in_process = in_process
+
+    def capabilities(self, gateway: str) -> Capabilities:
+        """Say what a gateway can do. Raises: KeyError for an unknown gateway."""
+        return self._connectors[gateway].capabilities
+
+    def connector_version(self, gateway: str) -> str:
+        """Say which version of the connector builds the bytes. Raises: KeyError."""
+        return self._connectors[gateway].version
+
+    def request_digest(self, account: GatewayAccount, call: ChargeCall) -> bytes:
+        """SHA-256 of the bytes a charge would start with. Raises: KeyError."""
+        return self._connectors[account.gateway].request_digest(account, call)
+
+    async def authorize(
+        self, account: GatewayAccount, call: ChargeCall, *, limits: CallLimits, remember: RememberProviderPayment
+    ) -> CallResult:
+        """Charge or hold the money. Raises: KeyError for an unknown gateway, and whatever `remember` raises."""
+        connector = self._connectors[account.gateway]
+        return await self._run(connector.authorize, _Course(connector, account, call, limits, remember))
+
+    async def inquire(self, account: GatewayAccount, call: ChargeCall, *, limits: CallLimits) -> CallResult:
+        """Ask what became of the attempt. Raises: KeyError for an unknown gateway."""
+        connector = self._connectors[account.gateway]
+        return await self._run(connector.inquire, _Course(connector, account, call, limits, _remember_nothing))
+
+    async def fence(
+        self, account: GatewayAccount, call: ChargeCall, *, limits: CallLimits, remember: RememberProviderPayment
+    ) -> CallResult:
+        """Cancel the attempt's object. Raises: KeyError for an unknown gateway, and whatever `remember` raises."""
+        connector = self._connectors[account.gateway]
+        return await self._run(connector.fence, _Course(connector, account, call, limits, remember))
+
+    async def _run(self, start: Callable[[GatewayAccount, ChargeCall], Exchange], course: _Course) -> CallResult:
+        try:
+            exchange = start(course.account, course.call)
+        except Exception as error:  # noqa: BLE001  a connector's mistake is an unknown outcome
+            return CallResult(_raised(course.connector, error), ())
+        step = _advance(exchange, None, course.connector)
+        try:
+            while isinstance(step, (HttpRequest, Remember)):
+                if isinstance(step, Remember):
+                    await course.remember(step.provider_payment_id)
+                    reply = None
+                elif len(course.interactions) >= REQUESTS_MAX:
+                    step = Unknown(UnknownReason.UNCLASSIFIED, "too many requests")
+                    break
+                else:
+                    reply = await self._send(step, course)
+                step = _advance(exchange, reply, course.connector)
+        finally:
+            exchange.close()
+        return _finish(step, course)
+
+    async def _send(self, request: HttpRequest, course: _Course) -> HttpReply:
+        """Send, and once more where a kept-alive connection died under the request."""
+        responder = self._in_process.get(request.url.partition(":")[0])
+        if responder is not None:
+            return (await self._record(request, course, _answered(responder))).reply
+        first = await self._record(request, course, self._transport.send)
+        if not first.stale_connection or not (request.idempotent_replay or request.method == "GET"):
+            return first.reply
+        if request.verb.moves_money:
+            course.charge_repeated = True
+        second = await self._record(request, course, self._transport.send_on_new_connection)
+        # The first may have arrived all the same: that the second was not sent proves nothing.
+        return first.reply if isinstance(second.reply, NotSent) else second.reply
+
+    async def _record(self, request: HttpRequest, course: _Course, send: _Send) -> Sent:
+        sent_at, began = self._clock.now(), self._clock.monotonic()
+        sent = await send(request, limits=course.limits)
+        duration_ms = round((self._clock.monotonic() - began) * 1000)
+        reply = sent.reply
+        answer = reply if isinstance(reply, Answer) else None
+        course.interactions.append(
+            Interaction(
+                id=self._ids.new().bytes,
+                verb=request.verb,
+                method=request.method,
+                url=request.url,
+                sent_at=sent_at,
+                duration_ms=duration_ms,
+                bytes_sent=not isinstance(reply, NotSent),
+                http_status=None if answer is None else answer.http_status,
+                transport_error=None if isinstance(reply, Answer) else reply.error,
+                idempotency_key=request.idempotency_key,
+                gateway_request_id=None if answer is None else answer.headers.get(course.connector.request_id_header),
+                request=request.body_safe,
+                response={} if answer is None else _answer_kept(answer, course),
+                response_sha256=None if answer is None else hashlib.sha256(answer.body).digest(),
+                outcome=CONTINUED,
+            )
+        )
+        return sent
+
+
+def _advance(exchange: Exchange, reply: HttpReply | None, connector: Connector) -> HttpRequest | Remember | Outcome:
+    """Resume a connector; what it raises, or returns besides an outcome, is an unknown outcome."""
+    try:
+        return exchange.send(reply)
+    except StopIteration as stop:
+        outcome: object = stop.value
+        return outcome if isinstance(outcome, Outcome) else _raised(connector, TypeError("no outcome"))
+    except Exception as error:  # noqa: BLE001  a connector's mistake is an unknown outcome
+        return _raised(connector, error)
+
+
+def _raised(connector: Connector, error: Exception) -> Unknown:
+    # The name only: the message may quote an answer.
+    _log.error("connector %s raised %s", connector.name, type(error).__name__)
+    return Unknown(UnknownReason.UNCLASSIFIED, type(error).__name__)
+
+
+def _finish(outcome: Outcome, course: _Course) -> CallResult:
+    """Name the last request's outcome and give the result."""
+    if course.charge_repeated and isinstance(outcome, NotExecuted):
+        # It speaks of the repeat; the first request may have charged.
+        outcome = Unknown(UnknownReason.NO_REPLY, "the first of two equal requests was lost")
+    if course.echoed and isinstance(outcome, (Declined, NotExecuted)):
+        outcome = replace(outcome, refusal=_refusal_without(outcome.refusal, tuple(course.echoed)))
+    if course.interactions:
+        course.interactions[-1] = replace(course.interactions[-1], outcome=outcome_name(outcome))
+    return CallResult(outcome, tuple(course.interactions))
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """Name an outcome as the audit trail does: `captured`, `declined:expired_card`, `unknown:no_reply`."""
+    name = _NAMES[type(outcome)]
+    match outcome:
+        case Declined(refusal=refusal) | NotExecuted(refusal=refusal):
+            return f"{name}:{refusal.code}"
+        case Unknown(reason=reason):
+            return f"{name}:{reason}"
+        case _:
+            return name
+
+
+_NAMES: Mapping[type, str] = {
+    Captured: "captured",
+    Authorized: "authorized",
+    RequiresAction: "requires_action",
+    Pending: "pending",
+    Declined: "declined",
+    NotExecuted: "not_executed",
+    Voided: "voided",
+    NotFound: "not_found",
+    Unknown: "unknown",
+}
+
+
+def _answer_kept(answer: Answer, course: _Course) -> Mapping[str, object]:
+    """Keep the connector's allow-list of an answer, without any secret of ours that the gateway repeats."""
+    try:
+        kept = course.connector.answer_safe(answer.body)
+    except Exception as error:  # noqa: BLE001  a connector's mistake must not lose the answer
+        _log.error("connector %s raised %s", course.connector.name, type(error).__name__)
+        return {}
+    found = secrets_in(answer.body, (*course.account.credentials.values(), course.call.token))
+    if not found:
+        return kept
+    course.echoed.update(found)
+    return {name: without_secrets(value, found) for name, value in kept.items()}
+
+
+def _refusal_without(refusal: Refusal, secrets: Sequence[str]) -> Refusal:
+    message = without_secrets(refusal.message, secrets)
+    return replace(refusal, message=str(message))
+
+
+def _answered(responder: Callable[[HttpRequest], HttpReply]) -> _Send:
+    async def send(request: HttpRequest, /, *, limits: CallLimits) -> Sent:  # noqa: ARG001  nothing to wait for
+        return Sent(responder(request))
+
+    return send
+
+
+async def _remember_nothing(provider_payment_id: str) -> None:
+    """Look-ups reserve nothing, so a connector that remembers in one is broken. Raises: AssertionError."""
+    message = f"a look-up wants to remember {provider_payment_id}"
+    raise AssertionError(message)

@@ -1,0 +1,49 @@
+"""What the audit trail may keep: named fields, short, and no secret of ours that somebody echoes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+FieldTree = Mapping[str, "FieldTree | None"]
+"""Names to keep; None keeps a plain value, a tree goes on below (and into each element of a list)."""
+_TEXT_MAX = 500
+_LIST_MAX = 20
+_SECRET_LENGTH_MIN = 8
+REDACTED = "[redacted]"
+
+
+def keep_fields(document: Mapping[str, object], fields: FieldTree) -> dict[str, object]:
+    """Copy the named fields; whatever is not named is dropped."""
+    kept: dict[str, object] = {}
+    for name, below in fields.items():
+        if name in document:
+            kept[name] = _keep(document[name], below)
+    return kept
+
+
+def _keep(value: object, below: FieldTree | None) -> object:
+    if below is None:
+        if isinstance(value, str):
+            return value[:_TEXT_MAX]
+        return value if value is None or isinstance(value, (bool, int, float)) else REDACTED
+    if isinstance(value, Mapping):
+        return keep_fields(value, below)
+    if isinstance(value, list):
+        return [_keep(item, below) for item in value[:_LIST_MAX]]
+    return _keep(value, None)
+
+
+def secrets_in(body: bytes, secrets: Iterable[str]) -> Sequence[str]:
+    """Find which of our secrets a body repeats; shorter ones would match by chance."""
+    return [secret for secret in secrets if len(secret) >= _SECRET_LENGTH_MIN and secret.encode() in body]
+
+
+def without_secrets(value: object, secrets: Sequence[str]) -> object:
+    """Replace the secrets in every string of a kept document."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, REDACTED)
+        return value
+    if isinstance(value, Mapping):
+        return {name: without_secrets(item, secrets) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(item, secrets) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""The rules of paymux: pure, synchronous, without dependencies."""

@@ -1,0 +1,78 @@
+"""Ids: UUIDv7 inside, a prefix and 26 characters of Crockford base32 outside; the order of both is the order of birth.
+
+Ids of attempts and events are derived from their payment's id and a number, so they are the same after a lost commit.
+"""
+
+from enum import StrEnum
+from uuid import UUID
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_LENGTH = 26
+_NUMBER_MAX = 32767
+
+
+class Kind(StrEnum):
+    """The prefix of each kind of object."""
+
+    PAYMENT = "pay"
+    ATTEMPT = "att"
+    EVENT = "evt"
+    REVIEW = "rv"
+    LATE_CHARGE = "lc"
+    GATEWAY_ACCOUNT = "ga"
+    MERCHANT = "mer"
+    API_KEY = "key"
+    INTERACTION = "int"
+
+
+def uuid7(unix_ms: int, random_bits: int) -> UUID:
+    """Build a UUIDv7 from a time in milliseconds and 74 random bits (RFC 9562, 5.7)."""
+    bits = (unix_ms & ((1 << 48) - 1)) << 80
+    bits |= 0x7 << 76 | ((random_bits >> 62) & 0xFFF) << 64
+    bits |= 0b10 << 62 | random_bits & ((1 << 62) - 1)
+    return UUID(int=bits)
+
+
+def public_id(kind: Kind, value: UUID) -> str:
+    """Write an id as the API shows it: `pay_01j…`."""
+    number = value.int
+    characters = [""] * _LENGTH
+    for place in range(_LENGTH - 1, -1, -1):
+        characters[place] = _ALPHABET[number & 31]
+        number >>= 5
+    return f"{kind}_{''.join(characters)}"
+
+
+def parse_public_id(kind: Kind, text: str) -> UUID | None:
+    """Read an id that a client sent; None if it is none of this kind."""
+    prefix, separator, token = text.partition("_")
+    if prefix != kind or not separator or len(token) != _LENGTH:
+        return None
+    number = 0
+    for character in token:
+        value = _VALUES.get(character)
+        if value is None:
+            return None
+        number = number << 5 | value
+    return UUID(int=number) if number < 1 << 128 else None
+
+
+def attempt_id(payment: UUID, number: int) -> str:
+    """Derive the id of a payment's n-th attempt: `att_<payment>_<n>`."""
+    return public_id(Kind.ATTEMPT, payment) + f"_{number}"
+
+
+def event_id(payment: UUID, position: int) -> str:
+    """Derive the id of a payment's event: `evt_<payment>_<position>`."""
+    return public_id(Kind.EVENT, payment) + f"_{position}"
+
+
+def parse_attempt_id(text: str) -> tuple[UUID, int] | None:
+    """Read an attempt's id back into payment and number; None if it is none."""
+    head, separator, digits = text.rpartition("_")
+    payment = parse_public_id(Kind.ATTEMPT, head)
+    if payment is None or not separator or not digits.isascii() or not digits.isdigit():
+        return None
+    number = int(digits)
+    return (payment, number) if 1 <= number <= _NUMBER_MAX and digits == str(number) else None

@@ -1,0 +1,156 @@
+"""What each commit of a confirm writes, as values: built by the flows, written by the store in one statement each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from paymux_core.exchange import Interaction
+from paymux_core.records import Attempt, Payment
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The idempotency row that phase 1 claims.
+
+    `success_status` is the HTTP status of a final answer (201 for a create), `owned_until` the owner's deadline.
+    """
+
+    idempotency_key: str
+    request_hash: bytes
+    success_status: int
+    owned_until: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseOne:
+    """Open the first attempt of a payment: `payment` as read before, `attempt` as it is to be inserted."""
+
+    payment: Payment
+    attempt: Attempt
+    key: Key
+    processing_deadline_at: datetime
+    actor: str
+
+
+class PhaseOneResult(StrEnum):
+    """What became of a phase 1."""
+
+    MOVED = "moved"
+    """Committed, and we saw it: the gateway may be called."""
+    NOT_MOVED = "not_moved"
+    """Somebody else has the key or the payment: a read tells why."""
+    COMMITTED_UNSEEN = "committed_unseen"
+    """Committed, but the acknowledgement was lost: the worker goes on, this request calls no gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentEvent:
+    """A row of a payment's log. `sequence` numbers public events and is None on internal ones."""
+
+    position: int
+    sequence: int | None
+    type: str
+    actor: str
+    reason: str
+    from_status: str | None = None
+    to_status: str | None = None
+    attempt_number: int | None = None
+    request_id: str | None = None
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewReview:
+    """A money question for a person."""
+
+    id: UUID
+    reason: str
+    attempt_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewLateCharge:
+    """Money found that the payment cannot book."""
+
+    id: UUID
+    attempt_number: int
+    gateway: str
+    provider_payment_id: str
+    amount: int
+    currency: str
+    next_check_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTwo:
+    """Write the outcome of a call: from `before` (compare-and-set on its version) to `after`, for one attempt.
+
+    `after is before` when only the attempt's check moves; `attempt` is the attempt after. `opened` is a next attempt.
+    """
+
+    before: Payment
+    after: Payment
+    attempt: Attempt
+    interactions: Sequence[Interaction]
+    events: Sequence[PaymentEvent]
+    actor: str
+    request_id: str
+    recorded_at: datetime
+    final_position: int | None = None
+    opened: Attempt | None = None
+    review: NewReview | None = None
+    late_charge: NewLateCharge | None = None
+
+    @property
+    def changes_payment(self) -> bool:
+        """Whether the payment's row moves at all."""
+        return self.after is not self.before
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What became of an idempotency key."""
+
+    request_hash: bytes
+    payment_id: UUID
+    attempt_number: int | None
+    finished_at: datetime | None
+    owned_until: datetime
+    success_status: int | None
+    response_status: int | None
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueAttempt:
+    """An attempt whose check a worker has leased."""
+
+    merchant_id: UUID
+    payment_id: UUID
+    number: int
+    lease_token: UUID
+    check_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of payments; `next_cursor` is where the walk stopped, None at the end."""
+
+    payments: Sequence[Payment]
+    next_cursor: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment to insert, with the key its request came with."""
+
+    payment: Payment
+    key: Key | None
+    actor: str
+    request_id: str
+
+
+Routing = Mapping[str, object]

@@ -1,0 +1,1 @@
+"""The store: SQL beside the functions that run it, batches, migrations."""

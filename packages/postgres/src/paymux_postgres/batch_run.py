@@ -1,0 +1,62 @@
+"""What happens to a batch when the database says no, or says nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import asyncpg
+
+from paymux_core.errors import StorageUnavailable
+from paymux_core.ports import Rng
+from paymux_postgres.connections import RETRY_SQLSTATES, CommitUnknown
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LOSSES_MAX = 3
+"""A server that loses the connection three times in one batch is not coming back soon."""
+RETRY_PAUSE_SECONDS = 0.02
+
+
+async def run_batch(
+    items: Sequence[Item],
+    *,
+    together: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    after_loss: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    rng: Rng,
+) -> Sequence[Result | Exception]:
+    """Run items as one statement; a result or an exception per item, so one bad row never fails its neighbours.
+
+    An error that the *server reports* committed nothing: conflicts are tried once more as a whole, then every item
+    runs alone. A lost connection may have committed: `after_loss` looks first. Raises: StorageUnavailable.
+    """
+    try:
+        return await _survive_losses(items, together=together, after_loss=after_loss)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate in RETRY_SQLSTATES:
+            await asyncio.sleep(RETRY_PAUSE_SECONDS * (0.5 + rng.uniform()))
+            try:
+                return await _survive_losses(items, together=together, after_loss=after_loss)
+            except asyncpg.PostgresError as again:
+                error = again
+        if len(items) == 1:
+            return [error]
+    results: list[Result | Exception] = []
+    for item in items:
+        results.extend(await run_batch([item], together=together, after_loss=after_loss, rng=rng))
+    return results
+
+
+async def _survive_losses(
+    items: Sequence[Item],
+    *,
+    together: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    after_loss: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+) -> Sequence[Result]:
+    run = together
+    for _ in range(LOSSES_MAX):
+        try:
+            return await run(items)
+        except CommitUnknown:
+            run = after_loss
+    raise StorageUnavailable("the database keeps closing the connection; try again soon", retry_after_seconds=2)

@@ -1,0 +1,55 @@
+"""Database time: the monotonic clock plus its offset to `clock_timestamp()`, so that all machines agree."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from paymux_core.errors import Refused
+from paymux_postgres.connections import CommitUnknown, Pool
+
+MEASURE_SECONDS = 30.0
+DRIFT_SECONDS_MAX = 1.0
+
+log = structlog.get_logger()
+
+
+class DatabaseClock:
+    """Implements the `Clock` port. `offset_seconds` shifts the time of day in tests of processes."""
+
+    def __init__(self, *, offset_seconds: float = 0.0) -> None:
+        """Start from the machine's own clock until the first measurement."""
+        self._shift_seconds = offset_seconds
+        self._epoch_seconds = time.time() - time.monotonic()
+        self._measured = False
+
+    def now(self) -> datetime:
+        """Give the database's time of day, aware, UTC."""
+        return datetime.fromtimestamp(self._epoch_seconds + time.monotonic() + self._shift_seconds, tz=UTC)
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+        return time.monotonic()
+
+    async def measure(self, pool: Pool) -> None:
+        """Measure the offset once: the middle of one round trip."""
+        before = time.monotonic()
+        rows = await pool.fetch("select clock_timestamp() as at")
+        middle = (before + time.monotonic()) / 2
+        database: datetime = rows[0]["at"]
+        epoch = database.timestamp() - middle
+        drift = epoch - self._epoch_seconds
+        if self._measured and abs(drift) > DRIFT_SECONDS_MAX:
+            log.warning("clock.drift", drift_seconds=round(drift, 3), limit=str(timedelta(seconds=DRIFT_SECONDS_MAX)))
+        self._epoch_seconds = epoch
+        self._measured = True
+
+    async def keep_measuring(self, pool: Pool) -> None:
+        """Measure every 30 s until cancelled; an unreachable database keeps the last offset."""
+        while True:
+            await asyncio.sleep(MEASURE_SECONDS)
+            try:
+                await self.measure(pool)
+            except (Refused, CommitUnknown) as error:
+                log.warning("clock.not_measured", reason=type(error).__name__)

@@ -1,0 +1,208 @@
+"""Connections to Postgres: a small pool for single statements, and lanes, each one connection for one kind of batch.
+
+Errors are sorted here by the only question that matters: was something committed, perhaps?
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import asyncpg
+
+from paymux_core.errors import Overloaded, StorageUnavailable
+
+Row: TypeAlias = asyncpg.Record
+
+ACQUIRE_SECONDS = 0.5
+"""Longer than this and the pool is not busy but drowning: refuse before anything was stored."""
+RECONNECT_SECONDS = 5.0
+"""A restart of Postgres takes one to three seconds; a client waits through it rather than being refused."""
+RETRY_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+_LOST_SQLSTATE_CLASSES = ("08", "57P")
+"""Connection trouble and a server going down: the answer is about the connection, not about the commit."""
+
+APPLICATION_ROLE = "paymux_app"
+
+_SESSION = {
+    "role": APPLICATION_ROLE,
+    "timezone": "UTC",
+    "search_path": "public",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+}
+# Batches are planned once, before the tables have statistics: only index plans are right at every size.
+_LANE_SESSION = _SESSION | {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """How to reach the database. `statement_cache` 0 is for a PgBouncer older than 1.21."""
+
+    dsn: str
+    application_name: str = "paymux"
+    pool_connections: int = 4
+    statement_cache: int = 200
+
+
+class CommitUnknown(Exception):  # noqa: N818  it is a state of knowledge, not a failure
+    """The connection went away before the answer came: the statement may have committed."""
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Tell a lost connection (commit unknown) from an error the server reported (nothing committed)."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "08000").startswith(_LOST_SQLSTATE_CLASSES)
+    return isinstance(error, (OSError, asyncpg.InterfaceError, asyncio.IncompleteReadError, EOFError))
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    """Do nothing: the pool's own reset is a hidden round trip on every release, and no code here sets anything."""
+
+
+async def connect(settings: DatabaseSettings, *, session: dict[str, str] | None = None) -> asyncpg.Connection:
+    """Open one connection as the application's role."""
+    return await asyncpg.connect(
+        settings.dsn,
+        server_settings={**(session or _SESSION), "application_name": settings.application_name},
+        statement_cache_size=settings.statement_cache,
+        timeout=RECONNECT_SECONDS,
+    )
+
+
+class Pool:
+    """A small pool for reads and rare writes. More connections lose: 8 gave more confirms than 64."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        """Remember the settings; nothing is opened yet."""
+        self._settings = settings
+        self._pool: asyncpg.Pool | None = None
+        self._slots = asyncio.Semaphore(settings.pool_connections)
+
+    async def open(self) -> None:
+        """Open the connections. Raises: OSError, asyncpg.PostgresError."""
+        self._pool = await asyncpg.create_pool(
+            self._settings.dsn,
+            min_size=1,
+            max_size=self._settings.pool_connections,
+            reset=_keep_session,
+            server_settings={**_SESSION, "application_name": self._settings.application_name},
+            statement_cache_size=self._settings.statement_cache,
+            max_inactive_connection_lifetime=0,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection. Raises: Overloaded after 500 ms without one, StorageUnavailable, CommitUnknown."""
+        if self._pool is None:
+            raise StorageUnavailable("the database is not connected yet; try again soon", retry_after_seconds=1)
+        try:
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Overloaded("the database is busy; try again soon", retry_after_seconds=1) from None
+        try:
+            try:
+                connection = await self._pool.acquire(timeout=RECONNECT_SECONDS)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                raise StorageUnavailable(
+                    "the database cannot be reached; try again soon", retry_after_seconds=2
+                ) from error
+            try:
+                yield connection
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if is_connection_lost(error):
+                    raise CommitUnknown from error
+                raise
+            finally:
+                with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+                    await self._pool.release(connection)
+        finally:
+            self._slots.release()
+
+    async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
+        """Run a reading statement; once more on another connection if this one is gone. Raises: as connection()."""
+        try:
+            async with self.connection() as connection:
+                return await connection.fetch(statement, *values)
+        except CommitUnknown:
+            pass
+        try:
+            async with self.connection() as connection:
+                return await connection.fetch(statement, *values)
+        except CommitUnknown as error:
+            raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
+
+
+class Lane:
+    """One connection of its own for one kind of batch, opened when needed, reopened after a loss."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        """Remember the settings."""
+        self._settings = settings
+        self._connection: asyncpg.Connection | None = None
+
+    async def connection(self) -> asyncpg.Connection:
+        """Give the open connection, reconnecting for up to 5 s. Raises: StorageUnavailable."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + RECONNECT_SECONDS
+        pause = 0.02
+        while True:
+            try:
+                self._connection = await connect(self._settings, session=_LANE_SESSION)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                if loop.time() + pause > give_up_at:
+                    raise StorageUnavailable(
+                        "the database cannot be reached; try again soon", retry_after_seconds=2
+                    ) from error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 0.5)
+            else:
+                return self._connection
+
+    async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
+        """Run one statement, which is one commit. Raises: CommitUnknown, StorageUnavailable, asyncpg.PostgresError."""
+        connection = await self.connection()
+        try:
+            return await connection.fetch(statement, *values)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if is_connection_lost(error):
+                self._drop()
+                raise CommitUnknown from error
+            raise
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """Run several statements as one commit. Raises: as fetch()."""
+        connection = await self.connection()
+        try:
+            async with connection.transaction():
+                yield connection
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if is_connection_lost(error):
+                self._drop()
+                raise CommitUnknown from error
+            raise
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._drop()

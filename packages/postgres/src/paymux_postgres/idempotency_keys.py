@@ -1,0 +1,36 @@
+"""Statements about idempotency keys."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from paymux_core.phases import StoredKey
+from paymux_postgres import queries
+from paymux_postgres.connections import Lane, Pool
+
+SQL = queries.load(__file__)
+
+
+async def find_key(pool: Pool, merchant_id: UUID, idempotency_key: str) -> StoredKey | None:
+    """Read what became of a key."""
+    rows = await pool.fetch(SQL["find_key"], merchant_id, idempotency_key)
+    if not rows:
+        return None
+    row = rows[0]
+    return StoredKey(
+        request_hash=row["request_hash"],
+        payment_id=row["payment_id"],
+        attempt_number=row["attempt_number"],
+        finished_at=row["finished_at"],
+        owned_until=row["owned_until"],
+        success_status=row["success_status"],
+        response_status=row["response_status"],
+        body=None if row["body"] is None else row["body"].encode(),
+    )
+
+
+async def find_keys(lane: Lane, keys: Sequence[tuple[UUID, str]]) -> dict[int, tuple[UUID, bytes]]:
+    """Look which keys exist: index in `keys` → (payment, request hash)."""
+    rows = await lane.fetch(
+        SQL["find_keys"], list(range(len(keys))), [merchant for merchant, _ in keys], [key for _, key in keys]
+    )
+    return {row["ord"]: (row["payment_id"], row["request_hash"]) for row in rows}

@@ -1,0 +1,128 @@
+-- record_outcomes --
+-- Phase 2 of many calls, in dependent order: interactions of every input that was locked, then attempt, payment,
+-- events and what comes next of those whose payment is still at the version they were decided on, then the keys.
+-- Locks: payments in (merchant_id, id) order, skipping what others hold; then attempts, then keys.
+with inp as (
+    select * from unnest($1::integer[], $2::uuid[], $3::uuid[], $4::integer[], $5::timestamptz[], $6::smallint[],
+                         $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[],
+                         $13::boolean[], $14::boolean[], $15::smallint[], $16::timestamptz[], $17::timestamptz[],
+                         $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bigint[],
+                         $24::bigint[], $25::smallint[], $26::timestamptz[], $27::text[], $28::timestamptz[],
+                         $29::integer[], $30::integer[], $31::integer[], $32::smallint[])
+        as i (ord, merchant_id, payment_id, version, recorded_at, attempt_number,
+              attempt_status, reason, provider_payment_id, error, next_check_at, watch_until,
+              money_requested, was_requires_action, fence_count, last_request_at, finished_at,
+              changes_payment, status, next_action, last_error, gateway, amount_captured,
+              amount_capturable, succeeded_attempt, processing_deadline_at, cancellation_reason, finalized_at,
+              event_position, event_sequence, final_position, next_attempt_number)
+),
+locked as (
+    select i.*, p.version = i.version as won, p.event_position as position_before
+    from inp i join payments p on p.merchant_id = i.merchant_id and p.id = i.payment_id
+    order by p.merchant_id, p.id
+    for update of p skip locked
+),
+noted as (
+    insert into gateway_interactions (merchant_id, payment_id, id, attempt_number, event_position, verb, method, url,
+                                      idempotency_key, request, response, response_sha256, http_status, bytes_sent,
+                                      transport_error, gateway_request_id, outcome, actor, request_id, sent_at,
+                                      duration_ms, recorded_at)
+    select l.merchant_id, l.payment_id, n.id, l.attempt_number,
+           case when l.won then l.event_position else l.position_before end, n.verb, n.method, n.url,
+           n.idempotency_key, n.request::jsonb, n.response::jsonb, n.response_sha256, n.http_status, n.bytes_sent,
+           n.transport_error, n.gateway_request_id, n.outcome, n.actor, n.request_id, n.sent_at,
+           n.duration_ms, l.recorded_at
+    from unnest($33::integer[], $34::uuid[], $35::text[], $36::text[], $37::text[], $38::text[], $39::text[],
+                $40::text[], $41::bytea[], $42::smallint[], $43::boolean[], $44::text[], $45::text[], $46::text[],
+                $47::text[], $48::text[], $49::timestamptz[], $50::integer[])
+        as n (ord, id, verb, method, url, idempotency_key, request,
+              response, response_sha256, http_status, bytes_sent, transport_error, gateway_request_id, outcome,
+              actor, request_id, sent_at, duration_ms)
+    join locked l on l.ord = n.ord
+    on conflict (merchant_id, payment_id, id) do nothing
+),
+settled as (
+    update payment_attempts a
+    set status = l.attempt_status, reason = l.reason,
+        provider_payment_id = coalesce(a.provider_payment_id, l.provider_payment_id), error = l.error::jsonb,
+        next_check_at = l.next_check_at, watch_until = l.watch_until, money_requested = l.money_requested,
+        was_requires_action = l.was_requires_action, fence_count = l.fence_count, last_request_at = l.last_request_at,
+        finished_at = l.finished_at, updated_at = l.recorded_at, lease_token = null, lease_expires_at = null
+    from locked l
+    where l.won and a.merchant_id = l.merchant_id and a.payment_id = l.payment_id and a.number = l.attempt_number
+    returning l.ord
+),
+moved as (
+    update payments p
+    set status = l.status, next_action = l.next_action::jsonb, last_error = l.last_error::jsonb, gateway = l.gateway,
+        amount_captured = l.amount_captured, amount_capturable = l.amount_capturable,
+        succeeded_attempt = l.succeeded_attempt, processing_deadline_at = l.processing_deadline_at,
+        cancellation_reason = l.cancellation_reason, finalized_at = l.finalized_at, event_position = l.event_position,
+        event_sequence = l.event_sequence, final_position = l.final_position, version = p.version + 1,
+        updated_at = l.recorded_at
+    from locked l join settled s on s.ord = l.ord
+    where l.changes_payment and p.merchant_id = l.merchant_id and p.id = l.payment_id and p.version = l.version
+    returning l.ord, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
+),
+told as (
+    insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
+                                attempt_number, actor, reason, request_id, body, recorded_at)
+    select m.merchant_id, m.id, e.position, e.sequence, e.type, e.from_status, e.to_status,
+           e.attempt_number, e.actor, e.reason, e.request_id, e.body, m.updated_at
+    from unnest($51::integer[], $52::integer[], $53::integer[], $54::text[], $55::text[], $56::text[], $57::smallint[],
+                $58::text[], $59::text[], $60::text[], $61::text[])
+        as e (ord, position, sequence, type, from_status, to_status, attempt_number, actor, reason, request_id, body)
+    join moved m on m.ord = e.ord
+),
+opened as (
+    insert into payment_attempts (merchant_id, payment_id, number, gateway, gateway_account_id, status, amount, currency,
+                                  payment_method, return_url, off_session, request_digest, connector_version, request_id,
+                                  routing, charge_window_ends_at, next_check_at, created_at, updated_at)
+    select m.merchant_id, m.id, o.number, o.gateway, o.gateway_account_id, 'started', o.amount, o.currency,
+           o.payment_method, o.return_url, o.off_session, decode(o.request_digest, 'hex'), o.connector_version,
+           o.request_id, o.routing, o.charge_window_ends_at, o.next_check_at, m.updated_at, m.updated_at
+    from jsonb_to_recordset($62::jsonb)
+        as o (ord integer, number smallint, gateway text, gateway_account_id uuid, amount bigint, currency text,
+              payment_method jsonb, return_url text, off_session boolean, request_digest text, connector_version text,
+              request_id text, routing jsonb, charge_window_ends_at timestamptz, next_check_at timestamptz)
+    join moved m on m.ord = o.ord
+),
+reviewed as (
+    insert into reviews (merchant_id, id, payment_id, attempt_number, reason, status, opened_at)
+    select m.merchant_id, v.id, m.id, v.attempt_number, v.reason, 'open', m.updated_at
+    from jsonb_to_recordset($63::jsonb) as v (ord integer, id uuid, attempt_number smallint, reason text)
+    join moved m on m.ord = v.ord
+    on conflict (merchant_id, payment_id, reason) where status = 'open' do nothing
+),
+answered as (
+    update reviews r
+    set status = 'resolved', resolved_at = m.updated_at, resolution = 'gateway_answered', actor = 'gateway'
+    from moved m
+    where m.finalized_at is not null and r.merchant_id = m.merchant_id and r.payment_id = m.id and r.status = 'open'
+      and r.reason = any ($65::text[])
+),
+charged_late as (
+    insert into late_charges (merchant_id, id, payment_id, attempt_number, gateway, provider_payment_id, amount, currency,
+                              status, policy, next_check_at, created_at)
+    select m.merchant_id, c.id, m.id, c.attempt_number, c.gateway, c.provider_payment_id, c.amount, c.currency,
+           'open', 'review', c.next_check_at, m.updated_at
+    from jsonb_to_recordset($64::jsonb)
+        as c (ord integer, id uuid, attempt_number smallint, gateway text, provider_payment_id text, amount bigint,
+              currency text, next_check_at timestamptz)
+    join moved m on m.ord = c.ord
+    on conflict (merchant_id, payment_id, attempt_number, provider_payment_id) do nothing
+),
+finished as (
+    -- A next attempt takes an open key over; otherwise the request is answered now, and finally once the payment is.
+    update idempotency_keys k
+    set finished_at = case when l.next_attempt_number is null then coalesce(k.finished_at, m.updated_at) end,
+        attempt_number = case when k.finished_at is null then coalesce(l.next_attempt_number, k.attempt_number)
+                              else k.attempt_number end,
+        response_status = case when m.finalized_at is not null then k.success_status end,
+        expires_at = case when m.finalized_at is not null then greatest(k.expires_at, m.finalized_at + interval '7 days')
+                          else k.expires_at end
+    from moved m join locked l on l.ord = m.ord
+    where k.merchant_id = m.merchant_id and k.payment_id = m.id and k.response_status is null and k.success_status is not null
+      and (l.next_attempt_number is null or k.finished_at is null)
+)
+select l.ord, l.won and (not l.changes_payment or exists (select from moved m where m.ord = l.ord)) as won from locked l

@@ -1,0 +1,100 @@
+-- open_attempts --
+-- Phase 1 of many confirms: take the payments that still wait, and only for those insert attempt, key and event.
+-- Locks: payments in (merchant_id, id) order, skipping what others hold; whoever is not in the answer runs alone.
+with inp as (
+    select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::uuid[],
+                         $8::text[], $9::text[], $10::boolean[], $11::bytea[], $12::text[], $13::text[], $14::text[],
+                         $15::timestamptz[], $16::timestamptz[], $17::timestamptz[], $18::timestamptz[],
+                         $19::timestamptz[], $20::timestamptz[], $21::text[])
+        as i (merchant_id, payment_id, idempotency_key, request_hash, success_status, gateway, gateway_account_id,
+              payment_method, return_url, off_session, request_digest, connector_version, request_id, routing,
+              created_at, charge_window_ends_at, next_check_at, processing_deadline_at, owned_until, expires_at, actor)
+),
+free as (
+    select i.* from inp i
+    where not exists (select from idempotency_keys k
+                      where k.merchant_id = i.merchant_id and k.idempotency_key = i.idempotency_key)
+),
+locked as (
+    select f.* from free f join payments p on p.merchant_id = f.merchant_id and p.id = f.payment_id
+    where p.status = 'requires_confirmation'
+    order by p.merchant_id, p.id
+    for update of p skip locked
+),
+moved as (
+    update payments p
+    set status = 'processing', payment_method = coalesce(p.payment_method, l.payment_method::jsonb),
+        processing_deadline_at = l.processing_deadline_at, gateway = l.gateway, event_position = p.event_position + 1,
+        event_sequence = p.event_sequence + 1, version = p.version + 1, updated_at = l.created_at
+    from locked l
+    where p.merchant_id = l.merchant_id and p.id = l.payment_id and p.status = 'requires_confirmation'
+    returning p.merchant_id, p.id, p.amount, p.currency, p.version, p.event_position, p.event_sequence
+),
+opened as (
+    insert into payment_attempts (merchant_id, payment_id, number, gateway, gateway_account_id, status, amount, currency,
+                                  payment_method, return_url, off_session, request_digest, connector_version, request_id,
+                                  routing, charge_window_ends_at, next_check_at, created_at, updated_at)
+    select l.merchant_id, l.payment_id, 1, l.gateway, l.gateway_account_id, 'started', m.amount, m.currency,
+           l.payment_method::jsonb, l.return_url, l.off_session, l.request_digest, l.connector_version, l.request_id,
+           l.routing::jsonb, l.charge_window_ends_at, l.next_check_at, l.created_at, l.created_at
+    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+),
+claimed as (
+    -- No conflict clause: a clash rolls the batch back, and its items run one by one.
+    insert into idempotency_keys (merchant_id, idempotency_key, request_hash, payment_id, attempt_number, success_status,
+                                  owned_until, expires_at, created_at)
+    select l.merchant_id, l.idempotency_key, l.request_hash, l.payment_id, 1, l.success_status, l.owned_until,
+           l.expires_at, l.created_at
+    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+),
+told as (
+    -- Without a body: it is rendered from what never changes.
+    insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
+                                attempt_number, actor, reason, request_id, recorded_at)
+    select l.merchant_id, l.payment_id, m.event_position, m.event_sequence, 'payment.processing',
+           'requires_confirmation', 'processing', 1, l.actor, 'confirmed', l.request_id, l.created_at
+    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+)
+select merchant_id, id, version, event_position, event_sequence from moved
+
+-- lock_payment --
+-- Lock one payment and wait for it, so that a single-row run of a batch statement in this transaction finds it free.
+select true from payments where merchant_id = $1 and id = $2 for update
+
+-- remember_provider_payment --
+-- Commit the gateway's id of a reserved object before the charge is sent. The first id stays.
+update payment_attempts
+set provider_payment_id = coalesce(provider_payment_id, $4), updated_at = $5
+where merchant_id = $1 and payment_id = $2 and number = $3
+returning provider_payment_id
+
+-- claim_due_attempts --
+-- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped.
+update payment_attempts a
+set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1
+from (
+    select merchant_id, payment_id, number from payment_attempts
+    where next_check_at <= $1 and (lease_expires_at is null or lease_expires_at <= $1)
+    order by next_check_at
+    limit $4
+    for update skip locked
+) due
+where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number
+returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count
+
+-- claim_attempt --
+-- Lease one attempt for a look asked for by a client, unless it was asked about since $5 or somebody holds it.
+update payment_attempts a
+set lease_token = $6, lease_expires_at = $7, check_count = a.check_count + 1
+where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
+  and a.status <> 'started' and a.next_check_at is not null
+  and (a.last_request_at is null or a.last_request_at <= $5)
+  and (a.lease_expires_at is null or a.lease_expires_at <= $4)
+returning a.number
+
+-- release_attempt --
+-- Give a lease back and say when to look again; a stale token updates nothing.
+update payment_attempts
+set lease_token = null, lease_expires_at = null, next_check_at = $5
+where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4 and next_check_at is not null
+returning number

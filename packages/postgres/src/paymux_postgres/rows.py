@@ -1,0 +1,102 @@
+"""Rows of Postgres to records of core, field by field."""
+
+from collections.abc import Sequence
+
+from paymux_core.records import Attempt, LateCharge, OpenReview, Payment, PaymentMethod
+from paymux_core.transitions import AttemptStatus, PaymentStatus
+from paymux_postgres import documents
+from paymux_postgres.connections import Row
+
+
+def read_payment(
+    row: Row,
+    *,
+    attempts: Sequence[Row] = (),
+    late_charges: Sequence[Row] = (),
+    review: Row | None = None,
+) -> Payment:
+    """Build a payment from its row and those that belong to it."""
+    return Payment(
+        merchant_id=row["merchant_id"],
+        id=row["id"],
+        amount=row["amount"],
+        currency=row["currency"],
+        status=PaymentStatus(row["status"]),
+        capture_method=row["capture_method"],
+        livemode=row["livemode"],
+        metadata=documents.read_strings(row["metadata"]),
+        version=row["version"],
+        event_position=row["event_position"],
+        event_sequence=row["event_sequence"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        reference=row["reference"],
+        description=row["description"],
+        customer_reference=row["customer_reference"],
+        payment_method=documents.read_method(row["payment_method"]),
+        return_url=row["return_url"],
+        off_session=row["off_session"],
+        next_action=documents.read_action(row["next_action"]),
+        last_error=documents.read_last_error(row["last_error"]),
+        amount_capturable=row["amount_capturable"],
+        amount_captured=row["amount_captured"],
+        amount_refunded=row["amount_refunded"],
+        amount_refund_pending=row["amount_refund_pending"],
+        gateway=row["gateway"],
+        succeeded_attempt=row["succeeded_attempt"],
+        processing_deadline_at=row["processing_deadline_at"],
+        cancellation_reason=row["cancellation_reason"],
+        cancellation_requested_at=row["cancellation_requested_at"],
+        finalized_at=row["finalized_at"],
+        attempts=tuple(read_attempt(attempt) for attempt in attempts),
+        late_charges=tuple(_read_late_charge(charge) for charge in late_charges),
+        review=None if review is None else OpenReview(review["id"], review["reason"], review["opened_at"]),
+    )
+
+
+def read_attempt(row: Row) -> Attempt:
+    """Build an attempt from its row."""
+    return Attempt(
+        payment_id=row["payment_id"],
+        number=row["number"],
+        gateway=row["gateway"],
+        gateway_account_id=row["gateway_account_id"],
+        status=AttemptStatus(row["status"]),
+        amount=row["amount"],
+        currency=row["currency"],
+        payment_method=documents.read_method(row["payment_method"]) or PaymentMethod("unknown"),
+        request_digest=row["request_digest"],
+        connector_version=row["connector_version"],
+        request_id=row["request_id"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        charge_window_ends_at=row["charge_window_ends_at"],
+        next_check_at=row["next_check_at"],
+        reason=row["reason"],
+        provider_payment_id=row["provider_payment_id"],
+        error=documents.read_refusal(row["error"]),
+        return_url=row["return_url"],
+        off_session=row["off_session"],
+        routing=documents.read_routing(row["routing"]),
+        money_requested=row["money_requested"],
+        was_requires_action=row["was_requires_action"],
+        fence_count=row["fence_count"],
+        check_count=row["check_count"],
+        last_request_at=row["last_request_at"],
+        watch_until=row["watch_until"],
+        finished_at=row["finished_at"],
+    )
+
+
+def _read_late_charge(row: Row) -> LateCharge:
+    return LateCharge(
+        id=row["id"],
+        attempt_number=row["attempt_number"],
+        gateway=row["gateway"],
+        provider_payment_id=row["provider_payment_id"],
+        amount=row["amount"],
+        currency=row["currency"],
+        status=row["status"],
+        policy=row["policy"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,306 @@
+"""The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
+
+from collections.abc import Hashable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from paymux_core.errors import StorageUnavailable
+from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
+from paymux_core.ports import Rng
+from paymux_core.records import ApiKeyRow, Payment
+from paymux_postgres import api_keys, idempotency_keys, outcomes, payment_attempts, payments
+from paymux_postgres.batch import BATCH_MAX, Batcher
+from paymux_postgres.batch_run import run_batch
+from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
+
+_KeyOfPayment = tuple[UUID, UUID]
+
+
+class PostgresStore:
+    """Everything that is kept, in Postgres. `batch_max` 1 switches batching off, for comparison only."""
+
+    def __init__(self, settings: DatabaseSettings, *, rng: Rng, batch_max: int = BATCH_MAX) -> None:
+        """Make pool, lanes and batchers; nothing is opened yet."""
+        self._rng = rng
+        self.pool = Pool(settings)
+        self._lanes = {name: Lane(settings) for name in ("create", "read", "phase_one", "phase_two")}
+        self._creates: Batcher[NewPayment, bool] = Batcher(
+            self._run_creates, keys_of=_keys_of_create, batch_max=batch_max
+        )
+        self._reads: Batcher[_KeyOfPayment, Payment | None] = Batcher(
+            self._run_reads, keys_of=lambda _key: (), batch_max=batch_max
+        )
+        self._phase_ones: Batcher[PhaseOne, PhaseOneResult] = Batcher(
+            self._run_phase_ones, keys_of=_keys_of_phase_one, batch_max=batch_max
+        )
+        self._phase_twos: Batcher[PhaseTwo, bool | None] = Batcher(
+            self._run_phase_twos, keys_of=_keys_of_phase_two, batch_max=batch_max
+        )
+
+    async def open(self) -> None:
+        """Connect. Raises: OSError, asyncpg.PostgresError."""
+        await self.pool.open()
+
+    async def close(self) -> None:
+        """Finish what was submitted, then disconnect."""
+        for batcher in (self._creates, self._reads, self._phase_ones, self._phase_twos):
+            await batcher.close()
+        for lane in self._lanes.values():
+            await lane.close()
+        await self.pool.close()
+
+    # Create -------------------------------------------------------------------------------------------------
+
+    async def create_payment(self, new: NewPayment) -> bool:
+        """Insert a payment, its event and key; False if reference or key is taken. Raises: StorageUnavailable."""
+        return await self._creates.submit(new)
+
+    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> bool:
+        """Insert a payment and run its phase 1 in one commit; False, and nothing is written, if either is refused."""
+        try:
+            async with self.pool.connection() as connection:
+                try:
+                    async with connection.transaction():
+                        born = await payments.create_payments(connection, [new])
+                        if born and await payment_attempts.open_attempts(connection, [phase]):
+                            return True
+                        raise _RolledBack
+                except (_RolledBack, asyncpg.UniqueViolationError):
+                    return False
+        except CommitUnknown as error:
+            raise StorageUnavailable(
+                "the database went away during the commit; send the same request with the same key again",
+                retry_after_seconds=2,
+            ) from error
+
+    async def _run_creates(self, items: Sequence[NewPayment]) -> Sequence[bool | Exception]:
+        async def together(batch: Sequence[NewPayment]) -> Sequence[bool]:
+            born = await payments.create_payments(self._lanes["create"], batch)
+            return [item.payment.id in born for item in batch]
+
+        async def after_loss(batch: Sequence[NewPayment]) -> Sequence[bool]:
+            keys = [(item.payment.merchant_id, item.payment.id) for item in batch]
+            there = await payments.read_payments(self._lanes["create"], keys)
+            missing = [item for item, key in zip(batch, keys, strict=True) if key not in there]
+            born = await payments.create_payments(self._lanes["create"], missing) if missing else set()
+            return [key in there or key[1] in born for key in keys]
+
+        return await run_batch(items, together=together, after_loss=after_loss, rng=self._rng)
+
+    # Read ---------------------------------------------------------------------------------------------------
+
+    async def read_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
+        """Read a payment's row without its attempts, with whoever else reads now."""
+        return await self._reads.submit((merchant_id, payment_id))
+
+    async def _run_reads(self, items: Sequence[_KeyOfPayment]) -> Sequence[Payment | None]:
+        lane = self._lanes["read"]
+        try:
+            found = await payments.read_payments(lane, items)
+        except CommitUnknown:
+            try:
+                found = await payments.read_payments(lane, items)
+            except CommitUnknown as error:
+                raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
+        return [found.get(key) for key in items]
+
+    async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
+        """Read a payment with all that belongs to it."""
+        return await payments.load_payment(self.pool, merchant_id, payment_id)
+
+    async def payment_exists(self, merchant_id: UUID, payment_id: UUID) -> bool:
+        """Say whether this merchant has this payment."""
+        return await payments.payment_exists(self.pool, merchant_id, payment_id)
+
+    async def payment_holding_reference(self, merchant_id: UUID, reference: str) -> UUID | None:
+        """Find the payment that holds a reference."""
+        return await payments.payment_holding_reference(self.pool, merchant_id, reference)
+
+    async def walk_payments(self, *values: object) -> tuple[list[UUID], int, UUID | None]:
+        """Walk a merchant's payments; see `payments.list_payments`."""
+        return await payments.list_payments(self.pool, *values)
+
+    async def find_key(self, merchant_id: UUID, idempotency_key: str) -> StoredKey | None:
+        """Read what became of a key."""
+        return await idempotency_keys.find_key(self.pool, merchant_id, idempotency_key)
+
+    async def find_api_key(self, key_id: str) -> ApiKeyRow | None:
+        """Read an API key by the id inside its token."""
+        return await api_keys.find_api_key(self.pool, key_id)
+
+    # Phase 1 ------------------------------------------------------------------------------------------------
+
+    async def open_attempt(self, phase: PhaseOne) -> PhaseOneResult:
+        """Run phase 1 with whoever else confirms now. Raises: Overloaded, StorageUnavailable."""
+        return await self._phase_ones.submit(phase)
+
+    async def open_attempt_alone(self, phase: PhaseOne) -> PhaseOneResult:
+        """Run phase 1 for one payment, waiting for its lock. Raises: StorageUnavailable."""
+        try:
+            async with self.pool.connection() as connection, connection.transaction():
+                await payment_attempts.lock_payment(connection, phase.payment.merchant_id, phase.payment.id)
+                moved = await payment_attempts.open_attempts(connection, [phase])
+        except asyncpg.UniqueViolationError:
+            return PhaseOneResult.NOT_MOVED
+        except CommitUnknown:
+            return (await self._phase_ones_after_loss([phase]))[0]
+        return PhaseOneResult.MOVED if moved else PhaseOneResult.NOT_MOVED
+
+    async def _run_phase_ones(self, items: Sequence[PhaseOne]) -> Sequence[PhaseOneResult | Exception]:
+        results = await run_batch(
+            items, together=self._phase_ones_together, after_loss=self._phase_ones_after_loss, rng=self._rng
+        )
+        # A clash on the key, seen when the item ran alone: somebody else was faster, and a read will tell.
+        return [
+            PhaseOneResult.NOT_MOVED if isinstance(result, asyncpg.UniqueViolationError) else result
+            for result in results
+        ]
+
+    async def _phase_ones_together(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult]:
+        moved = await payment_attempts.open_attempts(self._lanes["phase_one"], batch)
+        return [
+            PhaseOneResult.MOVED if item.payment.id in moved else PhaseOneResult.NOT_MOVED for item in batch
+        ]
+
+    async def _phase_ones_after_loss(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult]:
+        """Look the keys up: a derived attempt id may be another confirm's. Found ones call no gateway any more."""
+        lane = self._lanes["phase_one"]
+        found = await idempotency_keys.find_keys(
+            lane, [(item.payment.merchant_id, item.key.idempotency_key) for item in batch]
+        )
+        missing = [item for index, item in enumerate(batch) if index not in found]
+        again = iter(await self._phase_ones_together(missing) if missing else ())
+        return [
+            _seen_after_loss(item, found[index]) if index in found else next(again)
+            for index, item in enumerate(batch)
+        ]
+
+    # The gateway's id, phase 2 -------------------------------------------------------------------------------
+
+    async def remember_provider_payment(
+        self, *, merchant_id: UUID, payment_id: UUID, number: int, provider_payment_id: str, at: datetime
+    ) -> str:
+        """Commit the gateway's id before the charge is sent; answers the stored one. Raises: StorageUnavailable."""
+        for _ in range(2):
+            try:
+                return await payment_attempts.remember_provider_payment(
+                    self.pool,
+                    merchant_id=merchant_id,
+                    payment_id=payment_id,
+                    number=number,
+                    provider_payment_id=provider_payment_id,
+                    at=at,
+                )
+            except CommitUnknown:
+                continue  # the statement keeps the first id, so that running it again changes nothing
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2)
+
+    async def record_outcome(self, phase: PhaseTwo) -> bool:
+        """Run phase 2; False if the payment has moved on since `phase.before`. Raises: StorageUnavailable."""
+        won = await self._phase_twos.submit(phase)
+        if won is not None:
+            return won
+        # Somebody holds the payment: wait for the lock alone, so that the neighbours do not.
+        for _ in range(2):
+            try:
+                async with self.pool.connection() as connection, connection.transaction():
+                    await payment_attempts.lock_payment(connection, phase.before.merchant_id, phase.before.id)
+                    return bool((await outcomes.record_outcomes(connection, [phase]))[0])
+            except CommitUnknown:
+                continue  # phase 2 is a compare-and-set: running it again changes nothing
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2)
+
+    async def _run_phase_twos(self, items: Sequence[PhaseTwo]) -> Sequence[bool | None | Exception]:
+        async def together(batch: Sequence[PhaseTwo]) -> Sequence[bool | None]:
+            return await outcomes.record_outcomes(self._lanes["phase_two"], batch)
+
+        return await run_batch(items, together=together, after_loss=together, rng=self._rng)
+
+    # Cancel, checks -----------------------------------------------------------------------------------------
+
+    async def cancel_unconfirmed(
+        self, *, before: Payment, after: Payment, key: Key, body: bytes, actor: str, request_id: str
+    ) -> bool:
+        """Cancel a payment nobody confirmed; False if the payment or the key is somebody else's by now."""
+        try:
+            return await payments.cancel_unconfirmed(
+                self.pool, before=before, after=after, key=key, body=body, actor=actor, request_id=request_id
+            )
+        except (asyncpg.UniqueViolationError, CommitUnknown):
+            return False  # the read that follows tells which
+
+    async def request_cancellation(
+        self, *, payment: Payment, reason: str, at: datetime, key: Key, actor: str, request_id: str
+    ) -> bool:
+        """Note that a running payment is to be cancelled; False as above."""
+        try:
+            return await payments.request_cancellation(
+                self.pool, payment=payment, reason=reason, at=at, key=key, actor=actor, request_id=request_id
+            )
+        except (asyncpg.UniqueViolationError, CommitUnknown):
+            return False
+
+    async def claim_due_attempts(
+        self, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
+    ) -> list[DueAttempt]:
+        """Lease due attempts for a worker."""
+        return await payment_attempts.claim_due_attempts(
+            self.pool, at=at, lease_token=lease_token, lease_expires_at=lease_expires_at, limit=limit
+        )
+
+    async def claim_attempt(
+        self,
+        *,
+        merchant_id: UUID,
+        payment_id: UUID,
+        number: int,
+        at: datetime,
+        not_asked_since: datetime,
+        lease_token: UUID,
+        lease_expires_at: datetime,
+    ) -> bool:
+        """Lease one attempt for a look now."""
+        return await payment_attempts.claim_attempt(
+            self.pool,
+            merchant_id=merchant_id,
+            payment_id=payment_id,
+            number=number,
+            at=at,
+            not_asked_since=not_asked_since,
+            lease_token=lease_token,
+            lease_expires_at=lease_expires_at,
+        )
+
+    async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
+        """Give a lease back."""
+        return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+
+
+class _RolledBack(Exception):  # noqa: N818  leaves the transaction, nothing more
+    pass
+
+
+def _seen_after_loss(item: PhaseOne, found: tuple[UUID, bytes]) -> PhaseOneResult:
+    ours = found == (item.payment.id, item.key.request_hash)
+    return PhaseOneResult.COMMITTED_UNSEEN if ours else PhaseOneResult.NOT_MOVED
+
+
+def _keys_of_create(item: NewPayment) -> tuple[Hashable, ...]:
+    payment = item.payment
+    keys: list[Hashable] = []
+    if payment.reference is not None:
+        keys.append((payment.merchant_id, "reference", payment.reference))
+    if item.key is not None:
+        keys.append((payment.merchant_id, "key", item.key.idempotency_key))
+    return tuple(keys)
+
+
+def _keys_of_phase_one(item: PhaseOne) -> tuple[Hashable, ...]:
+    merchant_id = item.payment.merchant_id
+    return ((merchant_id, item.payment.id), (merchant_id, item.key.idempotency_key))
+
+
+def _keys_of_phase_two(item: PhaseTwo) -> tuple[Hashable, ...]:
+    return ((item.before.merchant_id, item.before.id),)

@@ -1,0 +1,1 @@
+"""Tests that cross members: the protocol model, simulation, crash points, shape."""

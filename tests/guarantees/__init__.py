@@ -1,0 +1,1 @@
+"""What the database refuses whoever asks, tried in plain SQL."""

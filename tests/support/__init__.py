@@ -1,0 +1,1 @@
+"""What tests of several members share: real Postgres databases, rows in plain SQL."""
