@@ -33,11 +33,10 @@ test: lint types imports ## What must pass: the checks and every test
 test-fast: setup ## Tests that take less than two seconds each
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow and not simulation and not soak and not sandbox" $(ARGS)
 
-lint: setup ## Format and lint: ruff, codespell, bandit
+lint: setup ## Format and lint: ruff (with bandit's rules), codespell
 	@$(BIN)/ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml apps packages
 
 types: setup ## mypy --strict on code and tests
 	@$(BIN)/mypy .

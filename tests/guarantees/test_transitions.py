@@ -1,5 +1,6 @@
 """Every pair of states is tried in SQL: the legal ones pass, all others are refused, whoever asks."""
 
+from collections.abc import Awaitable
 from itertools import product
 
 import asyncpg
@@ -31,12 +32,12 @@ async def test_the_tables_in_the_database_equal_those_in_the_code(as_app: asyncp
     assert {tuple(row) for row in attempts} == LEGAL_ATTEMPTS
 
 
-async def accepted(as_admin: asyncpg.Connection, work: object, role: str) -> bool:
+async def accepted(as_admin: asyncpg.Connection, work: Awaitable[object], role: str) -> bool:
     """Try a statement as a role, undo it, and tell whether it passed; another refusal than the guard's is an error."""
     try:
         async with as_admin.transaction():
             await as_admin.execute(f"set local role {role}")
-            await work  # type: ignore[misc]
+            await work
             raise _Passed
     except _Passed:
         return True
@@ -58,15 +59,9 @@ async def test_a_payment_moves_along_the_table_and_nowhere_else(as_admin: asyncp
             continue
         payment_id = await plant_payment(as_admin, book, origin)
         await plant_attempt(as_admin, book, payment_id, "succeeded" if to == "succeeded" else "failed")
-        # Leaving a terminal state also clears how it ended; only the table is asked here.
-        ended = {} if origin not in {"succeeded", "failed", "canceled"} else _as_it_ended()
-        if await accepted(as_admin, change_payment(as_admin, book, payment_id, to, **ended), role):
+        if await accepted(as_admin, change_payment(as_admin, book, payment_id, to), role):
             passed.add((origin, to))
     assert passed == {pair for pair in LEGAL_PAYMENTS if pair[0] is not None}
-
-
-def _as_it_ended() -> dict[str, object]:
-    return {}
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -48,4 +48,4 @@ class SimulationLoop(asyncio.BaseEventLoop):
         del ready[chosen]
         if not handle.cancelled():
             self.steps += 1
-            handle._run()  # noqa: SLF001 - this is what an event loop does with its handles
+            handle._run()

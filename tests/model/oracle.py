@@ -83,9 +83,9 @@ class Oracle:
         opened_by = {attempt.opened_by for attempt in self.world.store.attempts.values()}
         for reply in self.replies:
             status = self.world.store.payments[reply.payment_id].status
-            if reply.http_status == 409 and reply.request_id in opened_by:  # noqa: PLR2004 - HTTP's own number
+            if reply.http_status == 409 and reply.request_id in opened_by:
                 self._violated("409 for a request that was accepted", reply.payment_id)
-            if reply.http_status < 300 and status is PaymentStatus.REQUIRES_CONFIRMATION:  # noqa: PLR2004
+            if reply.http_status < 300 and status is PaymentStatus.REQUIRES_CONFIRMATION:
                 self._violated("an accepted request was lost", reply.payment_id)
 
     def _judge_payment(self, payment: Payment) -> None:

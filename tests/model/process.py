@@ -116,7 +116,8 @@ class Process:
         return value
 
     async def _resumed(self) -> None:
-        while self.paused_until > self.world.loop.now:
+        # A second pause may prolong the first.
+        while self.paused_until > self.world.loop.now:  # noqa: ASYNC110 - waits for a time, which no event tells
             await asyncio.sleep(self.paused_until - self.world.loop.now)
 
     async def commit(self, change: Callable[[], T]) -> T:
@@ -150,9 +151,7 @@ class Process:
         """Send a read or a fence: no money moves."""
         return await self._send(verb, intent, key=key, object_id=object_id, seconds=10.0)
 
-    async def charge(
-        self, intent: Intent, *, key: str, action_started_at: float, call_ends_at: float
-    ) -> Answer:
+    async def charge(self, intent: Intent, *, key: str, action_started_at: float, call_ends_at: float) -> Answer:
         """Send what may move money, reserve first where the gateway has two phases."""
         object_id, mutant = intent.object_id, self.world.mutant
         two_phase = self.world.gateways[intent.account].account.two_phase

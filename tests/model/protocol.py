@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.model.world import World
 
 BATCH_TRIES_MAX = 3
+_STILL_UNKNOWN = frozenset({Outcome.UNKNOWN, Outcome.PENDING, Outcome.NOT_EXECUTED})
 _UNAVAILABLE, _CONFLICT, _ACCEPTED, _OK = 503, 409, 202, 200
 
 
@@ -239,8 +240,8 @@ class Worker(Process):
     async def _sleep_until_due(self) -> None:
         # Real workers poll; here the next due time is looked up, for speed. Clocks differ by up to 1 s.
         loop = self.world.loop
-        due_at = min((item.due_at() for item in self.world.store.items()), default=float("inf"))
-        self.idle, self.sleeps_until = loop.create_future(), max(due_at, loop.now) + self.world.between(0.2, 3.0)
+        due_at = max(self.world.store.next_due_at(), loop.now)
+        self.idle, self.sleeps_until = loop.create_future(), due_at + self.world.between(0.2, 3.0)
         timer = loop.call_at(min(self.sleeps_until, loop.now + rules.DAY_SECONDS), self.wake)
         await self.wait(self.idle)
         timer.cancel()
@@ -263,9 +264,8 @@ class Worker(Process):
         source, outcome = Source.RECORD, answer.outcome
         if intent.is_open and outcome is Outcome.ABSENT:
             source, outcome = await self._after_absent(claim, intent, started_at=started_at)
-        elif intent.is_open and outcome in (Outcome.UNKNOWN, Outcome.PENDING, Outcome.NOT_EXECUTED):
-            if intent.cancel_requested or claim.claimed_at >= intent.deadline_at:
-                source, outcome = Source.FENCE, await self._fence(intent, claim)
+        elif intent.is_open and outcome in _STILL_UNKNOWN and _fence_is_due(claim, intent):
+            source, outcome = Source.FENCE, await self._fence(intent, claim)
         await self._record_and_follow(intent, outcome, source=source)
 
     async def _send_first(self, intent: Intent, *, started_at: float) -> None:
@@ -352,3 +352,7 @@ async def record_outcome(
 def _in_charge_window(world: World, intent: Intent, *, claimed_at: float) -> bool:
     in_window = claimed_at < intent.accepted_at + rules.CHARGE_WINDOW_SECONDS
     return in_window or world.mutant is Mutant.CHARGE_AFTER_WINDOW
+
+
+def _fence_is_due(claim: Claim, intent: Intent) -> bool:
+    return intent.cancel_requested or claim.claimed_at >= intent.deadline_at

@@ -257,6 +257,10 @@ class Store:
         yield from self.gateway_events.values()
         yield from self.late_charges
 
+    def next_due_at(self) -> float:
+        """Tell when the next item may be claimed."""
+        return min(map(Item.due_at, self.items()), default=float("inf"))
+
     def claim(self, *, now: float) -> Claim | None:
         """Lease the item that is due longest; a started attempt becomes unknown: its process is lost."""
         item = min(self.items(), key=Item.due_at, default=None)

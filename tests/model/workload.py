@@ -30,32 +30,44 @@ class Run:
     seed: int
     violations: tuple[str, ...]
     steps: int
+    virtual_days: float
     trace: tuple[tuple[float, str, str], ...]
     trace_hash: str
+    # The seed's whole option set, for the report of a failure.
+    options: str
 
 
 def run_seed(seed: int, *, mutant: Mutant | None = None) -> Run:
     """Simulate one seed from its first confirm to the end of the quiet phase."""
     rng = Random(seed)
     loop = SimulationLoop(rng)
-    # Workers never end by themselves; that they are still there at the end is no news.
-    loop.set_exception_handler(lambda _loop, _context: None)
+    errors: list[Exception] = []
+    loop.set_exception_handler(lambda _loop, context: _keep_error(errors, context))
     try:
         world = _build(loop, rng, mutant)
         loop.run_until_complete(_live(world))
     finally:
         loop.close()
-    if world.errors:
-        raise world.errors[0]
+    for error in (*errors, *world.errors):
+        raise error
     world.oracle.judge_the_end()
     told = f"{world.trace}{loop.steps}{rng.random()}"
     return Run(
         seed=seed,
         violations=tuple(world.oracle.violations),
         steps=loop.steps,
+        virtual_days=loop.now / DAY_SECONDS,
         trace=tuple(world.trace),
         trace_hash=hashlib.sha256(told.encode()).hexdigest(),
+        options=_options(world),
     )
+
+
+def _keep_error(errors: list[Exception], context: dict[str, object]) -> None:
+    # Workers never end by themselves: a context without an exception only says that they were still there.
+    error = context.get("exception")
+    if isinstance(error, Exception):
+        errors.append(error)
 
 
 def _build(loop: SimulationLoop, rng: Random, mutant: Mutant | None) -> World:
@@ -71,6 +83,11 @@ def _build(loop: SimulationLoop, rng: Random, mutant: Mutant | None) -> World:
     world.nodes = [ApiNode(world, "api1"), ApiNode(world, "api2")]
     world.workers = [Worker(world, "worker1"), Worker(world, "worker2")]
     return world
+
+
+def _options(world: World) -> str:
+    rates = ", ".join(f"{fault}={rate:g}" for fault, rate in world.rates.items() if rate)
+    return f"{[gateway.account for gateway in world.gateways.values()]}; {rates}"
 
 
 def _accounts(world: World) -> tuple[Account, Account]:
@@ -137,7 +154,7 @@ async def _client(world: World, name: str, payment_id: str, key: str) -> None:
             hang_up = world.loop.call_later(CLIENT_TIMEOUT_SECONDS, _hang_up, answered)
             http_status = await answered
             hang_up.cancel()
-        if http_status == 200:  # noqa: PLR2004 - HTTP's own number
+        if http_status == 200:
             return
         await asyncio.sleep(world.between(0.2, 40.0))
 

@@ -104,9 +104,13 @@ class World:
 
     def wake_workers(self) -> None:
         """Let idle workers see a check that is due before they meant to wake."""
-        due_at = min((item.due_at() for item in self.store.items()), default=float("inf"))
-        for worker in self.workers:
-            if worker.idle is not None and due_at < worker.sleeps_until - 4.0:
+        idle = [worker for worker in self.workers if worker.idle is not None]
+        if not idle:
+            return
+        due_at = self.store.next_due_at()
+        for worker in idle:
+            # A worker wakes up to 3 s after the due time by itself.
+            if due_at < worker.sleeps_until - 4.0:
                 worker.wake()
 
     def note(self, actor: str, what: str) -> None:

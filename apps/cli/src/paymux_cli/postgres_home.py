@@ -76,7 +76,9 @@ class PostgresHome:
         return outside if _fits_a_socket(outside) else Path("/tmp", name)  # noqa: S108  refused when it is not ours
 
     def make_socket_directory(self, account: Account) -> None:
-        """Make the folder that the server alone may enter. Raises: StrangerInTheWay."""
+        """Make the folder that the server alone may enter, without an old socket in it. Raises: StrangerInTheWay."""
+        # The lock file of a killed server can name a zombie or a stranger, and would stop the next one.
+        self.remove_socket_directory()
         make_owned_directory(self.socket_directory, account=account)
 
     def remove_socket_directory(self) -> None:

@@ -1,19 +1,19 @@
 """Our refusals, one tree; each has a stable `code`, the ids it is about, and one sentence that says what to do.
 
-    Refused
-    ├── ValidationFailed           422  (param)
-    │   ├── CurrencyNotSupported   422
-    │   └── NoEligibleGateway      422
-    ├── NotFound                   404
-    ├── PaymentUnexpectedState     409  (payment_id, current_status)
-    ├── ReferenceInUse             409  (payment_id)
-    ├── OperationInProgress        409  (payment_id)
-    ├── IdempotencyKeyReused       422
-    ├── IdempotencyKeyInUse        409  (retry_after_seconds)
-    ├── GatewayUnavailable         503  (retry_after_seconds)
-    ├── Overloaded                 503  (retry_after_seconds)
-    └── StorageUnavailable         503  (retry_after_seconds)
-    IllegalTransition (a bug)
+Refused
+├── ValidationFailed           422  (param)
+│   ├── CurrencyNotSupported   422
+│   └── NoEligibleGateway      422
+├── NotFound                   404
+├── PaymentUnexpectedState     409  (payment_id, current_status)
+├── ReferenceInUse             409  (payment_id)
+├── OperationInProgress        409  (payment_id)
+├── IdempotencyKeyReused       422
+├── IdempotencyKeyInUse        409  (retry_after_seconds)
+├── GatewayUnavailable         503  (retry_after_seconds)
+├── Overloaded                 503  (retry_after_seconds)
+└── StorageUnavailable         503  (retry_after_seconds)
+IllegalTransition (a bug)
 """
 
 

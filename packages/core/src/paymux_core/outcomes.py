@@ -167,6 +167,4 @@ class Unknown:
     retry_after_seconds: float | None = None
 
 
-Outcome = (
-    Captured | Authorized | RequiresAction | Pending | Declined | NotExecuted | Voided | NotFound | Unknown
-)
+Outcome = Captured | Authorized | RequiresAction | Pending | Declined | NotExecuted | Voided | NotFound | Unknown

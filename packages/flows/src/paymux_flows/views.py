@@ -149,6 +149,11 @@ def render_payment(payment: Payment) -> bytes:
     return _encode(payment_view(payment))
 
 
+def render_attempt(attempt: Attempt) -> bytes:
+    """Render an attempt as JSON."""
+    return _encode(_attempt_view(attempt))
+
+
 def payment_view(payment: Payment) -> PaymentView:
     """Show a payment with its attempts."""
     return PaymentView(

@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import asyncpg
 
 from paymux_core.errors import Overloaded, StorageUnavailable
 
 Row: TypeAlias = asyncpg.Record
+Connection: TypeAlias = asyncpg.Connection
 
 ACQUIRE_SECONDS = 0.5
 """Longer than this and the pool is not busy but drowning: refuse before anything was stored."""
@@ -104,7 +105,7 @@ class Pool:
             self._pool.terminate()
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection. Raises: Overloaded after 500 ms without one, StorageUnavailable, CommitUnknown."""
         if self._pool is None:
             raise StorageUnavailable("the database is not connected yet; try again soon", retry_after_seconds=1)
@@ -121,7 +122,7 @@ class Pool:
                     "the database cannot be reached; try again soon", retry_after_seconds=2
                 ) from error
             try:
-                yield connection
+                yield cast("Connection", connection)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if is_connection_lost(error):
                     raise CommitUnknown from error
@@ -186,7 +187,7 @@ class Lane:
             raise
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Run several statements as one commit. Raises: as fetch()."""
         connection = await self.connection()
         try:

@@ -69,9 +69,7 @@ async def insert_gateway_account(pool: Pool, merchant_id: UUID, account: Account
         )
 
 
-async def move_gateway_account(
-    pool: Pool, *, merchant_id: UUID, account_id: UUID, base_url: str, at: datetime
-) -> None:
+async def move_gateway_account(pool: Pool, *, merchant_id: UUID, account_id: UUID, base_url: str, at: datetime) -> None:
     """Point an account at another address."""
     async with pool.connection() as connection:
         await connection.execute(SQL["move_gateway_account"], merchant_id, account_id, base_url, at)

@@ -58,9 +58,7 @@ def migrations(folder: Path = _FOLDER) -> Sequence[Migration]:
     return [Migration.read(path.parent) for path in sorted(folder.glob("[0-9]*/up.sql"))]
 
 
-async def migrate(
-    dsn: str, *, now: datetime, progress: Callable[[str], None], folder: Path = _FOLDER
-) -> list[str]:
+async def migrate(dsn: str, *, now: datetime, progress: Callable[[str], None], folder: Path = _FOLDER) -> list[str]:
     """Apply what is missing and name it; a second run finds nothing to do. Locks: one advisory lock per database.
 
     Raises: MigrationRefused.
@@ -121,7 +119,9 @@ def _missing(known: Sequence[Migration], applied: Mapping[str, str]) -> Sequence
             )
     missing = [migration for migration in known if migration.name not in applied]
     if missing and applied and missing[0].name < max(applied):
-        raise MigrationRefused(f"{missing[0].name} is older than {max(applied)}, which was applied; give it a new number")
+        raise MigrationRefused(
+            f"{missing[0].name} is older than {max(applied)}, which was applied; give it a new number"
+        )
     return missing
 
 
@@ -175,7 +175,9 @@ async def _prepare_schema(connection: asyncpg.Connection) -> None:
             database = await connection.fetchval("select quote_ident(current_database())")
             if not await connection.fetchval("select has_database_privilege($1, current_database(), 'create')", OWNER):
                 await connection.execute(f"grant create on database {database} to {OWNER}")
-            owner = await connection.fetchval("select nspowner::regrole::text from pg_namespace where nspname = 'public'")
+            owner = await connection.fetchval(
+                "select nspowner::regrole::text from pg_namespace where nspname = 'public'"
+            )
             if owner != OWNER:
                 await connection.execute(f"alter schema public owner to {OWNER}")
             await connection.execute(f"set local role {OWNER}")
@@ -190,9 +192,7 @@ async def _prepare_schema(connection: asyncpg.Connection) -> None:
 
 async def _by_hand(connection: asyncpg.Connection, refused: asyncpg.PostgresError) -> MigrationRefused:
     """Say what an administrator has to run once."""
-    login, database = await connection.fetchrow(
-        "select quote_ident(current_user), quote_ident(current_database())"
-    )
+    login, database = await connection.fetchrow("select quote_ident(current_user), quote_ident(current_database())")
     return MigrationRefused(
         f"the login {login} may not prepare the database ({refused}); let an administrator run, in {database}:\n"
         + _BY_HAND.format(login=login, database=database)

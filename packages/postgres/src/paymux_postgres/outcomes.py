@@ -115,12 +115,12 @@ def _event_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
 
 def _rare_documents(items: Sequence[PhaseTwo]) -> tuple[str, str, str]:
     opened = [_opened(index, item.opened) for index, item in enumerate(items) if item.opened]
-    reviews = [
+    reviews: list[dict[str, object]] = [
         {"ord": index, "id": item.review.id, "attempt_number": item.review.attempt_number, "reason": item.review.reason}
         for index, item in enumerate(items)
         if item.review
     ]
-    late = [
+    late: list[dict[str, object]] = [
         {
             "ord": index,
             "id": charge.id,

@@ -58,7 +58,7 @@ moved as (
         amount_captured = l.amount_captured, amount_capturable = l.amount_capturable,
         succeeded_attempt = l.succeeded_attempt, processing_deadline_at = l.processing_deadline_at,
         cancellation_reason = l.cancellation_reason, finalized_at = l.finalized_at, event_position = l.event_position,
-        event_sequence = l.event_sequence, final_position = l.final_position, version = p.version + 1,
+        event_sequence = l.event_sequence, final_position = coalesce(p.final_position, l.final_position), version = p.version + 1,
         updated_at = l.recorded_at
     from locked l join settled s on s.ord = l.ord
     where l.changes_payment and p.merchant_id = l.merchant_id and p.id = l.payment_id and p.version = l.version

@@ -71,7 +71,8 @@ async def claim_due_attempts(
     async with pool.connection() as connection:
         rows = await connection.fetch(SQL["claim_due_attempts"], at, lease_token, lease_expires_at, limit)
     return [
-        DueAttempt(row["merchant_id"], row["payment_id"], row["number"], lease_token, row["check_count"]) for row in rows
+        DueAttempt(row["merchant_id"], row["payment_id"], row["number"], lease_token, row["check_count"])
+        for row in rows
     ]
 
 

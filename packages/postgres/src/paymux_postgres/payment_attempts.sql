@@ -88,7 +88,7 @@ update payment_attempts a
 set lease_token = $6, lease_expires_at = $7, check_count = a.check_count + 1
 where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
   and a.status <> 'started' and a.next_check_at is not null
-  and (a.last_request_at is null or a.last_request_at <= $5)
+  and a.updated_at <= $5
   and (a.lease_expires_at is null or a.lease_expires_at <= $4)
 returning a.number
 

@@ -127,5 +127,3 @@ async def request_cancellation(
             request_id,
         )
     return bool(rows)
-
-

@@ -103,7 +103,9 @@ class PostgresStore:
             try:
                 found = await payments.read_payments(lane, items)
             except CommitUnknown as error:
-                raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
+                raise StorageUnavailable(
+                    "the database cannot be reached; try again soon", retry_after_seconds=2
+                ) from error
         return [found.get(key) for key in items]
 
     async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
@@ -160,9 +162,7 @@ class PostgresStore:
 
     async def _phase_ones_together(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult]:
         moved = await payment_attempts.open_attempts(self._lanes["phase_one"], batch)
-        return [
-            PhaseOneResult.MOVED if item.payment.id in moved else PhaseOneResult.NOT_MOVED for item in batch
-        ]
+        return [PhaseOneResult.MOVED if item.payment.id in moved else PhaseOneResult.NOT_MOVED for item in batch]
 
     async def _phase_ones_after_loss(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult]:
         """Look the keys up: a derived attempt id may be another confirm's. Found ones call no gateway any more."""
@@ -173,8 +173,7 @@ class PostgresStore:
         missing = [item for index, item in enumerate(batch) if index not in found]
         again = iter(await self._phase_ones_together(missing) if missing else ())
         return [
-            _seen_after_loss(item, found[index]) if index in found else next(again)
-            for index, item in enumerate(batch)
+            _seen_after_loss(item, found[index]) if index in found else next(again) for index, item in enumerate(batch)
         ]
 
     # The gateway's id, phase 2 -------------------------------------------------------------------------------

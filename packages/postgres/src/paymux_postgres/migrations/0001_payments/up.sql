@@ -119,6 +119,8 @@ create table payments (
         check ((status in ('succeeded', 'failed', 'canceled')) = (finalized_at is not null)
                and (finalized_at is null) = (final_position is null)),
     constraint payments_succeeded_has_attempt check ((status = 'succeeded') = (succeeded_attempt is not null)),
+    -- A payment is born with its first event, which is public.
+    constraint payments_event_counters check (event_sequence between 1 and event_position),
     constraint payments_amounts check (
         amount_captured >= 0 and amount_capturable >= 0 and amount_captured + amount_capturable <= amount
         and (status <> 'succeeded' or amount_captured > 0)
@@ -320,12 +322,6 @@ begin
         status_before := old.status;
         position_before := old.event_position;
         sequence_before := old.event_sequence;
-        if old.finalized_at is not null
-           and row(old.finalized_at, old.final_position, old.succeeded_attempt)
-               is distinct from row(new.finalized_at, new.final_position, new.succeeded_attempt) then
-            raise exception 'payment %: how it ended, and the answer that is replayed, do not change', new.id
-                using errcode = 'integrity_constraint_violation';
-        end if;
         if new.version <= old.version then
             raise exception 'payment %: version must grow with every change', new.id using errcode = 'integrity_constraint_violation';
         end if;
@@ -342,6 +338,12 @@ begin
         if new.event_position = position_before then
             raise exception 'payment %: a change of status needs its event', new.id using errcode = 'integrity_constraint_violation';
         end if;
+    end if;
+    if tg_op = 'UPDATE' and status_before = new.status and old.finalized_at is not null
+       and row(old.finalized_at, old.final_position, old.succeeded_attempt)
+           is distinct from row(new.finalized_at, new.final_position, new.succeeded_attempt) then
+        raise exception 'payment %: how it ended, and the answer that is replayed, do not change', new.id
+            using errcode = 'integrity_constraint_violation';
     end if;
     if new.event_position <> position_before or new.event_sequence <> sequence_before then
         select count(*) as events, count(sequence) as public_events,

@@ -1,0 +1,161 @@
+"""The composition root: settings to dependencies, the one place where the layers meet."""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from paymux_connectors.driver import HttpGateways
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS
+from paymux_connectors.transport import Transport
+from paymux_core.clocks import Clocks
+from paymux_core.connector import GatewayAccount
+from paymux_core.ids import Kind, public_id, uuid7
+from paymux_core.ports import Clock
+from paymux_core.routing import Candidate
+from paymux_flows.deps import Deps
+from paymux_postgres.clock import DatabaseClock
+from paymux_postgres.connections import DatabaseSettings, Pool
+from paymux_postgres.merchants import list_gateway_accounts
+from paymux_postgres.sealing import Sealer
+from paymux_postgres.store import PostgresStore
+
+ACCOUNTS_SECONDS = 1.0
+"""A change of an account is seen everywhere after this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """What a process needs to reach the database and to read credentials."""
+
+    dsn: str
+    master_key: bytes
+    clock_offset_seconds: float = 0.0
+    clock_divisor: float = 1.0
+    batch_max: int = 64
+    statement_cache: int = 200
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "StackSettings":
+        """Read the settings. Raises: KeyError for a missing one, ValueError for a wrong one."""
+        return cls(
+            dsn=environment["PAYMUX_DATABASE_URL"],
+            master_key=bytes.fromhex(environment["PAYMUX_MASTER_KEY"]),
+            clock_offset_seconds=float(environment.get("PAYMUX_TEST_CLOCK_OFFSET") or 0),
+            clock_divisor=float(environment.get("PAYMUX_TEST_CLOCK_DIVISOR") or 1),
+            batch_max=int(environment.get("PAYMUX_BATCH_MAX") or 64),
+            statement_cache=int(environment.get("PAYMUX_DB_STATEMENT_CACHE") or 200),
+        )
+
+
+class SystemRng:
+    """Randomness of the operating system."""
+
+    def __init__(self) -> None:
+        """Seed from the system."""
+        self._random = random.Random(os.urandom(32))  # noqa: S311, TID251  jitter; ids take their bits from urandom
+
+    def uniform(self) -> float:
+        """Give a float in [0, 1)."""
+        return self._random.random()
+
+    def bits(self, count: int) -> int:
+        """Give random bits."""
+        return int.from_bytes(os.urandom((count + 7) // 8)) >> (-count % 8)
+
+
+class TimeOrderedIds:
+    """UUIDv7 of the given clock."""
+
+    def __init__(self, clock: Clock, rng: SystemRng) -> None:
+        """Take the clock and the randomness."""
+        self._clock = clock
+        self._rng = rng
+
+    def new(self) -> UUID:
+        """Make an id."""
+        return uuid7(int(self._clock.now().timestamp() * 1000), self._rng.bits(74))
+
+
+class AccountDirectory:
+    """Merchants' gateway accounts with their credentials open, read at most once a second per merchant."""
+
+    def __init__(self, pool: Pool, sealer: Sealer, clock: Clock) -> None:
+        """Take where accounts are kept and what opens their credentials."""
+        self._pool = pool
+        self._sealer = sealer
+        self._clock = clock
+        self._known: dict[UUID, tuple[float, Sequence[Candidate]]] = {}
+
+    async def candidates(self, merchant_id: UUID) -> Sequence[Candidate]:
+        """List the accounts whose connector is installed, in order of priority."""
+        now = self._clock.monotonic()
+        known = self._known.get(merchant_id)
+        if known is not None and now - known[0] < ACCOUNTS_SECONDS:
+            return known[1]
+        rows = await list_gateway_accounts(self._pool, merchant_id)
+        found = [
+            Candidate(
+                account_id=row.id,
+                account=GatewayAccount(
+                    id=public_id(Kind.GATEWAY_ACCOUNT, row.id),
+                    gateway=row.gateway,
+                    base_url=row.base_url,
+                    credentials=self._sealer.open(row.credentials, merchant_id=merchant_id, account_id=row.id),
+                    livemode=row.livemode,
+                ),
+                capabilities=CONNECTORS[row.gateway].capabilities,
+                status=row.status,
+                priority=row.priority,
+            )
+            for row in rows
+            if row.gateway in CONNECTORS
+        ]
+        self._known[merchant_id] = (now, found)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What a process runs on."""
+
+    deps: Deps
+    store: PostgresStore
+    sealer: Sealer
+
+
+@contextlib.asynccontextmanager
+async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Stack]:
+    """Connect everything a process needs, and disconnect it at the end. Raises: OSError, asyncpg.PostgresError."""
+    rng = SystemRng()
+    clock = DatabaseClock(offset_seconds=settings.clock_offset_seconds)
+    database = DatabaseSettings(
+        settings.dsn, application_name=f"paymux-{name}", statement_cache=settings.statement_cache
+    )
+    store = PostgresStore(database, rng=rng, batch_max=settings.batch_max)
+    await store.open()
+    await clock.measure(store.pool)
+    measuring = asyncio.create_task(clock.keep_measuring(store.pool))
+    ids = TimeOrderedIds(clock, rng)
+    sealer = Sealer(settings.master_key)
+    try:
+        async with Transport(clock) as transport:
+            deps = Deps(
+                store=store,
+                gateways=HttpGateways(
+                    CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS
+                ),
+                accounts=AccountDirectory(store.pool, sealer, clock),
+                clock=clock,
+                ids=ids,
+                rng=rng,
+                sleep=asyncio.sleep,
+                clocks=Clocks().shortened(settings.clock_divisor),
+            )
+            yield Stack(deps, store, sealer)
+    finally:
+        measuring.cancel()
+        await store.close()

@@ -1,0 +1,1 @@
+"""The worker: asks about every attempt whose check is due, until it knows."""

@@ -1,0 +1,155 @@
+"""What the outcome of one request may do to its attempt: the one place that decides it.
+
+A connector speaks of a request; an attempt may have had several. The rules, in short: success is always believed once
+amount and currency match; a refusal closes an attempt only if it answers the first request that could take money, or
+comes from the gateway's own record; "not found" closes nothing; everything else is unknown.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from paymux_core.connector import Caching
+from paymux_core.money import Money
+from paymux_core.outcomes import (
+    Authorized,
+    Captured,
+    Declined,
+    NotExecuted,
+    NotFound,
+    Outcome,
+    Pending,
+    Refusal,
+    RequiresAction,
+    Unknown,
+    UnknownReason,
+    Voided,
+)
+from paymux_core.transitions import ATTEMPT_CLOSED, ATTEMPT_TRANSITIONS, AttemptEvent, AttemptStatus
+
+
+class Asked(StrEnum):
+    """What the request was for, seen from the attempt."""
+
+    CHARGE = "charge"
+    """The first charge of this attempt, sent by the process that opened it."""
+    RESEND = "resend"
+    """The same charge once more, with the same key."""
+    LOOK_UP = "look_up"
+    """Reading the gateway's own record of this attempt."""
+    FENCE = "fence"
+    """A cancel sent to obtain `voided`."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an attempt has been through before this outcome.
+
+    `money_requested`: an earlier request that can take money was sent, or nobody can say that it was not.
+    """
+
+    status: AttemptStatus
+    money: Money
+    money_requested: bool
+    was_requires_action: bool
+    caching: Caching
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happens to the attempt: an event of its table, or None; why; and whether a person has to look.
+
+    `late`: the gateway has money for an attempt that is closed.
+    """
+
+    event: AttemptEvent | None
+    reason: str
+    refusal: Refusal | None = None
+    review: str | None = None
+    late: bool = False
+
+
+_NOTHING = "changes_nothing"
+_REVIEWED = {
+    UnknownReason.UNMAPPED: "unmapped_answer",
+    UnknownReason.REQUEST_MISMATCH: "request_mismatch",
+    UnknownReason.INTEGRITY_MISMATCH: "integrity_mismatch",
+}
+
+
+def judge(outcome: Outcome, *, asked: Asked, history: History) -> Verdict:
+    """Decide what an outcome does to its attempt. Total over every outcome, question and status."""
+    match outcome:
+        case Captured(money=money) | Authorized(money=money):
+            return _judge_money(outcome, money, history)
+        case RequiresAction():
+            return _if_possible(AttemptEvent.ACTION_NEEDED, "requires_action", history)
+        case Pending(reason=reason):
+            return _if_possible(AttemptEvent.WAIT, reason, history)
+        case Declined(refusal=refusal):
+            return _judge_decline(refusal, asked, history)
+        case NotExecuted(refusal=refusal):
+            return _judge_not_executed(refusal, asked, history)
+        case Voided():
+            return _if_possible(AttemptEvent.VOID, "voided", history)
+        case NotFound():
+            return _lost("not_found", history)
+        case Unknown(reason=why):
+            review = None if history.status in ATTEMPT_CLOSED else _REVIEWED.get(why)
+            verdict = _lost(why, history)
+            return Verdict(verdict.event, verdict.reason, review=review)
+        case _:
+            assert_never(outcome)
+
+
+def _judge_money(outcome: Captured | Authorized, money: Money, history: History) -> Verdict:
+    if history.status is AttemptStatus.SUCCEEDED:
+        return Verdict(None, _NOTHING)
+    if history.status in ATTEMPT_CLOSED:
+        return Verdict(None, "late_charge", review="late_charge", late=True)
+    if money != history.money:
+        # Nothing ever books an amount that the gateway did not confirm.
+        lost = _lost(UnknownReason.INTEGRITY_MISMATCH, history)
+        return Verdict(lost.event, UnknownReason.INTEGRITY_MISMATCH, review="integrity_mismatch")
+    event = AttemptEvent.SUCCEED if isinstance(outcome, Captured) else AttemptEvent.AUTHORIZE
+    return _if_possible(event, "charged" if event is AttemptEvent.SUCCEED else "authorized", history)
+
+
+def _judge_decline(refusal: Refusal, asked: Asked, history: History) -> Verdict:
+    closes = {
+        Asked.CHARGE: not history.money_requested,
+        Asked.LOOK_UP: True,
+        Asked.RESEND: history.caching is Caching.ALL,
+        Asked.FENCE: False,
+    }[asked]
+    if history.was_requires_action:
+        # The customer may still hold what confirms the object: it is cancelled first.
+        return _lost("decline_needs_fence", history)
+    if not closes:
+        return _lost("decline_proves_nothing", history)
+    return _if_possible(AttemptEvent.FAIL, refusal.code, history, refusal)
+
+
+def _judge_not_executed(refusal: Refusal, asked: Asked, history: History) -> Verdict:
+    closes = (
+        asked is Asked.CHARGE
+        and history.status is AttemptStatus.STARTED
+        and not history.money_requested
+        and not history.was_requires_action
+    )
+    if not closes:
+        return _lost(refusal.code, history)
+    return Verdict(AttemptEvent.NOT_EXECUTE, refusal.code, refusal)
+
+
+def _lost(reason: str, history: History) -> Verdict:
+    """A started attempt whose request did not prove anything is unknown; any other stays as it is."""
+    event = AttemptEvent.LOSE_TRACK if history.status is AttemptStatus.STARTED else None
+    return Verdict(event, reason)
+
+
+def _if_possible(event: AttemptEvent, reason: str, history: History, refusal: Refusal | None = None) -> Verdict:
+    """Take the event if the table has it for this status; a repeat or a step back is noted and changes nothing."""
+    if event in ATTEMPT_TRANSITIONS[history.status]:
+        return Verdict(event, reason, refusal)
+    return Verdict(None, _NOTHING)

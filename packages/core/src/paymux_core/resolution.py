@@ -1,0 +1,227 @@
+"""From a payment, one of its attempts and an outcome to what phase 2 writes: pure, so that it can run again.
+
+It runs again whenever the payment moved on while the gateway was asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from paymux_core.attempt_rules import Asked, History, Verdict, judge
+from paymux_core.clocks import ATTEMPTS_MAX, DAY_SECONDS, Clocks, after, pause_after_check
+from paymux_core.connector import Caching
+from paymux_core.exchange import Interaction
+from paymux_core.money import Money
+from paymux_core.outcomes import (
+    Advice,
+    Authorized,
+    Captured,
+    DeclineCode,
+    NextAction,
+    Outcome,
+    Refusal,
+    RequiresAction,
+)
+from paymux_core.records import Attempt, LastError, Payment
+from paymux_core.transitions import (
+    ATTEMPT_CLOSED,
+    ATTEMPT_CLOSED_WITHOUT_MONEY,
+    PAYMENT_TERMINAL,
+    AttemptStatus,
+    PaymentEvent,
+    PaymentStatus,
+    next_attempt_status,
+    next_payment_status,
+)
+
+_TIMED_OUT = Refusal(
+    DeclineCode.GATEWAY_TIMEOUT,
+    "The gateway gave no answer in time, and the charge was cancelled there.",
+    Advice.DO_NOT_RETRY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one call told us. `retry_account` says whether there is an account for a further attempt."""
+
+    outcome: Outcome
+    asked: Asked
+    interactions: Sequence[Interaction]
+    caching: Caching
+    now: datetime
+    jitter: float
+    retry_account: bool
+    review: str | None = None
+    """What to ask a person if the attempt is still open afterwards."""
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The payment and attempt as they become; `verdict` says why; `moves_on` asks for a next attempt."""
+
+    payment: Payment
+    attempt: Attempt
+    verdict: Verdict
+    moves_on: bool
+
+
+def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) -> Resolution:
+    """Work out what a finding does. The payment's attempts are replaced; counters and version are the caller's."""
+    before = payment.attempts[number - 1]
+    verdict = judge(finding.outcome, asked=finding.asked, history=_history(before, finding))
+    attempt = _attempt_after(before, verdict, finding, clocks)
+    if finding.review is not None and attempt.status not in ATTEMPT_CLOSED and payment.review is None:
+        verdict = replace(verdict, review=finding.review)
+    moves_on = _may_move_on(payment, attempt, verdict, finding)
+    attempts = tuple(attempt if a.number == number else a for a in payment.attempts)
+    if verdict.event is None:
+        return Resolution(replace(payment, attempts=attempts), attempt, verdict, moves_on=False)
+    changed = _payment_after(replace(payment, attempts=attempts), attempt, finding, moves_on=moves_on, clocks=clocks)
+    return Resolution(changed, attempt, verdict, moves_on)
+
+
+def _history(attempt: Attempt, finding: Finding) -> History:
+    earlier_in_call = any(i.verb.moves_money and i.bytes_sent for i in finding.interactions[:-1])
+    return History(
+        status=attempt.status,
+        money=Money(attempt.amount, attempt.currency),
+        money_requested=attempt.money_requested or earlier_in_call,
+        was_requires_action=attempt.was_requires_action,
+        caching=finding.caching,
+    )
+
+
+def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: Clocks) -> Attempt:
+    status = before.status if verdict.event is None else next_attempt_status(before.status, verdict.event)
+    sent = [
+        i for i in finding.interactions if i.verb.moves_money and (i.bytes_sent or i.transport_error == "process_lost")
+    ]
+    money_requested = before.money_requested or bool(sent)
+    closed = status in ATTEMPT_CLOSED
+    closed_now = closed and before.status not in ATTEMPT_CLOSED
+    watch_until = before.watch_until
+    if closed_now and status in ATTEMPT_CLOSED_WITHOUT_MONEY and money_requested:
+        # Gateways take back their word: a charge found later has to be found.
+        watch_until = after(finding.now, clocks.watch_closed)
+    provider_id = getattr(finding.outcome, "provider_payment_id", None)
+    return replace(
+        before,
+        status=status,
+        reason=verdict.reason if verdict.event is not None else before.reason,
+        provider_payment_id=before.provider_payment_id or provider_id,
+        error=verdict.refusal or before.error,
+        money_requested=money_requested,
+        was_requires_action=before.was_requires_action or status is AttemptStatus.REQUIRES_ACTION,
+        fence_count=before.fence_count + (finding.asked is Asked.FENCE),
+        last_request_at=_last_charge_at(before, finding),
+        watch_until=watch_until,
+        next_check_at=_next_check(before, status, watch_until, finding, clocks),
+        finished_at=finding.now if closed_now else before.finished_at,
+        updated_at=finding.now,
+    )
+
+
+def _last_charge_at(before: Attempt, finding: Finding) -> datetime | None:
+    """When a request that can end in a charge was last on its way: an absence counts only some time after it."""
+    asking = finding.asked in {Asked.LOOK_UP, Asked.FENCE}
+    return before.last_request_at if asking or not finding.interactions else finding.now
+
+
+def _next_check(
+    before: Attempt, status: AttemptStatus, watch_until: datetime | None, finding: Finding, clocks: Clocks
+) -> datetime | None:
+    if status in ATTEMPT_CLOSED:
+        tomorrow = after(finding.now, DAY_SECONDS / clocks.divisor)
+        return tomorrow if watch_until is not None and tomorrow <= watch_until else None
+    if status is AttemptStatus.AUTHORIZED:
+        return after(finding.now, clocks.authorization_check)
+    if status is AttemptStatus.REQUIRES_ACTION and before.status is not AttemptStatus.REQUIRES_ACTION:
+        return after(finding.now, clocks.action_deadline)
+    if finding.asked is Asked.CHARGE:
+        return max(
+            before.next_check_at or finding.now,
+            after(finding.now, finding.retry_after_seconds or 0),
+        )
+    pause = pause_after_check(
+        checks=before.check_count, age=finding.now - before.created_at, jitter=finding.jitter, clocks=clocks
+    )
+    return finding.now + max(pause, timedelta(seconds=finding.retry_after_seconds or 0))
+
+
+def _may_move_on(payment: Payment, attempt: Attempt, verdict: Verdict, finding: Finding) -> bool:
+    """Whether a further attempt is allowed: the earlier ones are proven dead, and everything is still in time."""
+    if verdict.event is None or attempt.status not in ATTEMPT_CLOSED_WITHOUT_MONEY:
+        return False
+    dead_but_open_to_others = attempt.status in {AttemptStatus.NOT_EXECUTED, AttemptStatus.VOIDED} or (
+        attempt.error is not None and attempt.error.retryable
+    )
+    return (
+        dead_but_open_to_others
+        and payment.status is PaymentStatus.PROCESSING
+        and payment.cancellation_requested_at is None
+        and finding.now < attempt.charge_window_ends_at
+        and len(payment.attempts) < ATTEMPTS_MAX
+        and finding.retry_account
+    )
+
+
+def _payment_after(payment: Payment, attempt: Attempt, finding: Finding, *, moves_on: bool, clocks: Clocks) -> Payment:
+    event = _payment_event(payment, attempt, moves_on=moves_on)
+    if event is None or payment.status in PAYMENT_TERMINAL:
+        return replace(payment, updated_at=finding.now)
+    status = next_payment_status(payment.status, event)
+    terminal = status in PAYMENT_TERMINAL
+    common = replace(
+        payment,
+        status=status,
+        gateway=attempt.gateway,
+        next_action=None,
+        updated_at=finding.now,
+        finalized_at=finding.now if terminal else None,
+    )
+    outcome = finding.outcome
+    if status is PaymentStatus.SUCCEEDED and isinstance(outcome, Captured):
+        return replace(
+            common,
+            succeeded_attempt=attempt.number,
+            amount_captured=outcome.money.amount,
+            last_error=None,
+            cancellation_reason=None,
+        )
+    if status is PaymentStatus.REQUIRES_CAPTURE and isinstance(outcome, Authorized):
+        return replace(common, amount_capturable=outcome.money.amount)
+    if status is PaymentStatus.REQUIRES_ACTION and isinstance(outcome, RequiresAction):
+        deadline = after(finding.now, clocks.action_deadline)
+        action: NextAction = outcome.next_action
+        return replace(common, next_action=action, processing_deadline_at=deadline)
+    if status is PaymentStatus.PROCESSING:
+        return replace(common, processing_deadline_at=after(finding.now, clocks.processing_deadline))
+    refusal = attempt.error or _TIMED_OUT
+    if status is PaymentStatus.CANCELED:
+        return replace(common, cancellation_reason=payment.cancellation_reason or "abandoned")
+    return replace(common, last_error=LastError(refusal, attempt.gateway), cancellation_reason=None)
+
+
+def _payment_event(payment: Payment, attempt: Attempt, *, moves_on: bool) -> PaymentEvent | None:
+    """What an attempt's new status means for its payment; None: it stays as it is."""
+    waiting_for_customer = payment.status is PaymentStatus.REQUIRES_ACTION
+    match attempt.status:
+        case AttemptStatus.SUCCEEDED:
+            return PaymentEvent.SUCCEED
+        case AttemptStatus.AUTHORIZED:
+            return PaymentEvent.AUTHORIZE if payment.capture_method == "manual" else None
+        case AttemptStatus.REQUIRES_ACTION:
+            return None if waiting_for_customer else PaymentEvent.ACTION_NEEDED
+        case AttemptStatus.UNKNOWN | AttemptStatus.PENDING:
+            return PaymentEvent.CONTINUE if waiting_for_customer else None
+        case AttemptStatus.STARTED:
+            return None
+        case AttemptStatus.VOIDED:
+            if moves_on:
+                return None
+            asked_for = payment.cancellation_requested_at is not None or attempt.was_requires_action
+            return PaymentEvent.CANCEL if asked_for else PaymentEvent.FAIL
+        case AttemptStatus.FAILED | AttemptStatus.NOT_EXECUTED:
+            return None if moves_on else PaymentEvent.FAIL

@@ -1,0 +1,76 @@
+"""Charge an opened attempt and record what came back; go on to the next attempt while that is allowed and in time."""
+
+from dataclasses import dataclass
+
+from paymux_core.attempt_rules import Asked
+from paymux_core.records import Attempt, Payment
+from paymux_core.routing import Candidate
+from paymux_flows.attempting import charge_call, charge_limits
+from paymux_flows.deps import Deps
+from paymux_flows.record_outcome import Recorded, Report, record_outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An attempt that is committed and may be sent. `budget_ends_at` in seconds on the monotonic clock."""
+
+    payment: Payment
+    attempt: Attempt
+    candidate: Candidate
+    budget_ends_at: float
+    actor: str
+
+
+class AnotherObject(AssertionError):
+    """A gateway gave two different objects for one deterministic key."""
+
+
+async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Payment:
+    """Run an attempt and its successors to an answer. No connection is held during a call.
+
+    Raises: StorageUnavailable; the attempt then is the worker's.
+    """
+    while True:
+        recorded = await _charge_once(step, deps, asked=asked)
+        if recorded.opened is None or recorded.candidate is None or not _in_time(step, deps):
+            return recorded.payment
+        if recorded.same_account:
+            pauses = deps.clocks.same_account_pauses
+            await deps.sleep(pauses[min(recorded.opened.number - 2, len(pauses) - 1)])
+        asked = Asked.CHARGE
+        step = Charge(recorded.payment, recorded.opened, recorded.candidate, step.budget_ends_at, step.actor)
+
+
+def _in_time(step: Charge, deps: Deps) -> bool:
+    return step.budget_ends_at - deps.clock.monotonic() >= deps.clocks.further_attempt_minimum
+
+
+async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
+    payment, attempt = step.payment, step.attempt
+
+    async def remember(provider_payment_id: str) -> None:
+        stored = await deps.store.remember_provider_payment(
+            merchant_id=payment.merchant_id,
+            payment_id=payment.id,
+            number=attempt.number,
+            provider_payment_id=provider_payment_id,
+            at=deps.clock.now(),
+        )
+        if stored != provider_payment_id:
+            raise AnotherObject(provider_payment_id)
+
+    account = step.candidate.account
+    limits = charge_limits(deps, budget_ends_at=step.budget_ends_at)
+    result = await deps.gateways.authorize(account, charge_call(payment, attempt), limits=limits, remember=remember)
+    report = Report(
+        payment=payment,
+        number=attempt.number,
+        asked=asked,
+        outcome=result.outcome,
+        interactions=result.interactions,
+        caching=step.candidate.capabilities.caching,
+        actor=step.actor,
+        request_id=attempt.request_id,
+        inline=_in_time(step, deps),
+    )
+    return await record_outcome(report, deps)

@@ -1,0 +1,129 @@
+"""What the flows are given: the store, the gateways, time, ids and randomness."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from paymux_core.clocks import Clocks
+from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
+from paymux_core.ports import Clock, Gateways, Ids, Rng, Sleep
+from paymux_core.records import ApiKeyRow, Payment
+from paymux_core.routing import Candidate
+
+
+class Store(Protocol):
+    """What is kept. Each method is one atomic phase or one read."""
+
+    async def create_payment(self, new: NewPayment) -> bool:
+        """Insert a payment; False if its reference or key is taken."""
+        ...
+
+    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> bool:
+        """Insert a payment and run its phase 1 in one commit."""
+        ...
+
+    async def read_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
+        """Read a payment without its attempts."""
+        ...
+
+    async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
+        """Read a payment with all that belongs to it."""
+        ...
+
+    async def payment_exists(self, merchant_id: UUID, payment_id: UUID) -> bool:
+        """Say whether this merchant has this payment."""
+        ...
+
+    async def payment_holding_reference(self, merchant_id: UUID, reference: str) -> UUID | None:
+        """Find the payment that holds a reference."""
+        ...
+
+    async def walk_payments(self, *values: object) -> tuple[list[UUID], int, UUID | None]:
+        """Walk a merchant's payments: ids that fit, rows walked, last row walked."""
+        ...
+
+    async def find_key(self, merchant_id: UUID, idempotency_key: str) -> StoredKey | None:
+        """Read what became of a key."""
+        ...
+
+    async def find_api_key(self, key_id: str) -> ApiKeyRow | None:
+        """Read an API key."""
+        ...
+
+    async def open_attempt(self, phase: PhaseOne) -> PhaseOneResult:
+        """Run phase 1."""
+        ...
+
+    async def open_attempt_alone(self, phase: PhaseOne) -> PhaseOneResult:
+        """Run phase 1, waiting for the payment's lock."""
+        ...
+
+    async def remember_provider_payment(
+        self, *, merchant_id: UUID, payment_id: UUID, number: int, provider_payment_id: str, at: datetime
+    ) -> str:
+        """Commit the gateway's id; answers the stored one."""
+        ...
+
+    async def record_outcome(self, phase: PhaseTwo) -> bool:
+        """Run phase 2; False if the payment has moved on."""
+        ...
+
+    async def cancel_unconfirmed(
+        self, *, before: Payment, after: Payment, key: Key, body: bytes, actor: str, request_id: str
+    ) -> bool:
+        """Cancel a payment nobody confirmed."""
+        ...
+
+    async def request_cancellation(
+        self, *, payment: Payment, reason: str, at: datetime, key: Key, actor: str, request_id: str
+    ) -> bool:
+        """Note that a running payment is to be cancelled."""
+        ...
+
+    async def claim_due_attempts(
+        self, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
+    ) -> list[DueAttempt]:
+        """Lease due attempts."""
+        ...
+
+    async def claim_attempt(
+        self,
+        *,
+        merchant_id: UUID,
+        payment_id: UUID,
+        number: int,
+        at: datetime,
+        not_asked_since: datetime,
+        lease_token: UUID,
+        lease_expires_at: datetime,
+    ) -> bool:
+        """Lease one attempt for a look now."""
+        ...
+
+    async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
+        """Give a lease back."""
+        ...
+
+
+class Accounts(Protocol):
+    """The merchants' gateway accounts, with their credentials open."""
+
+    async def candidates(self, merchant_id: UUID) -> Sequence[Candidate]:
+        """List a merchant's accounts in the order in which they are tried."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything a flow may touch."""
+
+    store: Store
+    gateways: Gateways
+    accounts: Accounts
+    clock: Clock
+    ids: Ids
+    rng: Rng
+    sleep: Sleep
+    clocks: Clocks

@@ -1,0 +1,211 @@
+"""Settle an unknown by asking: look up, re-send while that is safe, fence after the window, and call a person at the end.
+
+Asking goes on in every case; a timeout never becomes a failure.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from paymux_core.attempt_rules import Asked
+from paymux_core.clocks import pause_after_check
+from paymux_core.connector import Caching, Fence
+from paymux_core.exchange import Interaction, TransportError, Verb
+from paymux_core.outcomes import Declined, NotFound, Outcome, Unknown, UnknownReason
+from paymux_core.phases import DueAttempt
+from paymux_core.ports import CallResult
+from paymux_core.records import Attempt, Payment
+from paymux_core.routing import Candidate
+from paymux_core.transitions import ATTEMPT_CLOSED, AttemptStatus
+from paymux_flows.attempting import asking_limits, candidate_of, charge_call
+from paymux_flows.charging import Charge, charge
+from paymux_flows.deps import Deps
+from paymux_flows.record_outcome import Recorded, Report, record_outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    payment: Payment
+    attempt: Attempt
+    candidate: Candidate
+    actor: str
+
+
+async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+    """Do what an attempt's check asks for. Raises: StorageUnavailable; the lease then runs out and it is due again."""
+    step = await _opened(due, deps, actor)
+    if step is None:
+        return
+    if step.attempt.status is AttemptStatus.STARTED:
+        step = await _lose_track(step, deps)
+    result = await _inquire(step, deps)
+    recorded = await _record(step, result, Asked.LOOK_UP, deps)
+    step = _now(step, recorded.payment)
+    if recorded.opened is not None and recorded.candidate is not None:
+        await _charge_next(recorded, deps, actor)
+        return
+    if step.attempt.status in ATTEMPT_CLOSED:
+        return
+    await _act(step, result.outcome, deps)
+
+
+async def ask(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+    """Only look, and record what is seen: no money verb is sent."""
+    step = await _opened(due, deps, actor)
+    if step is not None:
+        await _record(step, await _inquire(step, deps), Asked.LOOK_UP, deps)
+
+
+async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
+    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)
+    assert payment is not None, "a payment is never deleted"
+    attempt = payment.attempts[due.number - 1]
+    candidate = await candidate_of(payment, attempt, deps)
+    if candidate is None:
+        # Its connector is not installed here: look again later, and nothing is lost.
+        now = deps.clock.now()
+        pause = pause_after_check(
+            checks=due.check_count, age=now - attempt.created_at, jitter=deps.rng.uniform(), clocks=deps.clocks
+        )
+        await deps.store.release_attempt(due=due, next_check_at=now + pause)
+        return None
+    return _Check(payment, attempt, candidate, actor)
+
+
+async def _act(step: _Check, seen: Outcome, deps: Deps) -> None:
+    now = deps.clock.now()
+    deadline = step.payment.processing_deadline_at
+    over = deadline is not None and now >= deadline
+    wanted = step.payment.cancellation_requested_at is not None
+    absent = isinstance(seen, NotFound) and _consistent(step, now_seconds=now.timestamp())
+    if absent and not wanted and _may_resend(step, deps):
+        await _charge_again(step, deps)
+        return
+    in_window = now < step.attempt.charge_window_ends_at
+    waits_for_customer = step.attempt.status is AttemptStatus.REQUIRES_ACTION
+    needs_fence = (absent and not in_window) or wanted or over or isinstance(seen, Declined)
+    if waits_for_customer and not (over or wanted or isinstance(seen, Declined)):
+        needs_fence = False
+    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:
+        step, done = await _fence(step, deps)
+        if done:
+            return
+    if over and step.payment.review is None and step.attempt.status not in ATTEMPT_CLOSED:
+        await _call_a_person(step, deps)
+
+
+def _consistent(step: _Check, *, now_seconds: float) -> bool:
+    """Whether an absence counts: the gateway had the time to show what it did."""
+    reference = step.attempt.last_request_at or step.attempt.created_at
+    return now_seconds - reference.timestamp() >= step.candidate.capabilities.lookup_consistency_seconds
+
+
+def _may_resend(step: _Check, deps: Deps) -> bool:
+    """Whether the same bytes may go out once more under the same key."""
+    attempt, candidate = step.attempt, step.candidate
+    now = deps.clock.now()
+    key_window_ends = attempt.created_at + timedelta(seconds=candidate.capabilities.key_window_seconds)
+    return (
+        candidate.capabilities.caching is Caching.ALL
+        and now < attempt.charge_window_ends_at
+        and now < key_window_ends
+        and attempt.status in {AttemptStatus.UNKNOWN, AttemptStatus.PENDING}
+        and attempt.connector_version == deps.gateways.connector_version(attempt.gateway)
+        and attempt.request_digest == _digest(step, deps)
+    )
+
+
+def _digest(step: _Check, deps: Deps) -> bytes:
+    as_started = replace(charge_call(step.payment, step.attempt), provider_payment_id=None, fence_number=1)
+    return deps.gateways.request_digest(step.candidate.account, as_started)
+
+
+async def _charge_again(step: _Check, deps: Deps) -> None:
+    ends_at = deps.clock.monotonic() + deps.clocks.request_budget
+    await charge(Charge(step.payment, step.attempt, step.candidate, ends_at, step.actor), deps, asked=Asked.RESEND)
+
+
+async def _charge_next(recorded: Recorded, deps: Deps, actor: str) -> None:
+    assert recorded.opened is not None
+    assert recorded.candidate is not None
+    ends_at = deps.clock.monotonic() + deps.clocks.request_budget
+    await charge(Charge(recorded.payment, recorded.opened, recorded.candidate, ends_at, actor), deps)
+
+
+async def _fence(step: _Check, deps: Deps) -> tuple[_Check, bool]:
+    """Cancel at the gateway; done if the attempt is closed by it."""
+    payment, attempt = step.payment, step.attempt
+
+    async def remember(provider_payment_id: str) -> None:
+        await deps.store.remember_provider_payment(
+            merchant_id=payment.merchant_id,
+            payment_id=payment.id,
+            number=attempt.number,
+            provider_payment_id=provider_payment_id,
+            at=deps.clock.now(),
+        )
+
+    result = await deps.gateways.fence(
+        step.candidate.account, charge_call(payment, attempt), limits=asking_limits(deps), remember=remember
+    )
+    recorded = await _record(step, result, Asked.FENCE, deps)
+    if recorded.opened is not None and recorded.candidate is not None:
+        await _charge_next(recorded, deps, step.actor)
+        return step, True
+    step = _now(step, recorded.payment)
+    return step, step.attempt.status in ATTEMPT_CLOSED
+
+
+async def _call_a_person(step: _Check, deps: Deps) -> None:
+    nothing_new = CallResult(Unknown(UnknownReason.FENCE_REFUSED, "the deadline has passed"), ())
+    await _record(step, nothing_new, Asked.LOOK_UP, deps, review="deadline")
+
+
+async def _inquire(step: _Check, deps: Deps) -> CallResult:
+    call = charge_call(step.payment, step.attempt)
+    return await deps.gateways.inquire(step.candidate.account, call, limits=asking_limits(deps))
+
+
+async def _lose_track(step: _Check, deps: Deps) -> _Check:
+    """Its process died with the call, or before it: nobody can tell what was sent."""
+    reserved_only = step.candidate.capabilities.two_phase and step.attempt.provider_payment_id is None
+    lost = Interaction(
+        id=deps.ids.new().bytes,
+        # At a two-phase gateway the charge is sent only after its id is committed.
+        verb=Verb.RESERVE if reserved_only else Verb.CHARGE,
+        method="POST",
+        url=step.candidate.account.base_url,
+        sent_at=step.attempt.created_at,
+        duration_ms=0,
+        bytes_sent=False,
+        http_status=None,
+        transport_error=TransportError.PROCESS_LOST,
+        idempotency_key=None,
+        gateway_request_id=None,
+        request={},
+        response={},
+        response_sha256=None,
+        outcome="unknown",
+    )
+    result = CallResult(Unknown(UnknownReason.PROCESS_LOST), (lost,))
+    recorded = await _record(step, result, Asked.LOOK_UP, deps)
+    return _now(step, recorded.payment)
+
+
+async def _record(step: _Check, result: CallResult, asked: Asked, deps: Deps, *, review: str | None = None) -> Recorded:
+    report = Report(
+        payment=step.payment,
+        number=step.attempt.number,
+        asked=asked,
+        outcome=result.outcome,
+        interactions=result.interactions,
+        caching=step.candidate.capabilities.caching,
+        actor=step.actor,
+        request_id=step.attempt.request_id,
+        inline=True,
+        review=review,
+    )
+    return await record_outcome(report, deps)
+
+
+def _now(step: _Check, payment: Payment) -> _Check:
+    return replace(step, payment=payment, attempt=payment.attempts[step.attempt.number - 1])

@@ -1,0 +1,197 @@
+"""Phase 2: where an outcome becomes state. One function for confirm, look-ups and fences alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from paymux_core.attempt_rules import Asked
+from paymux_core.clocks import after
+from paymux_core.connector import Caching
+from paymux_core.errors import Overloaded
+from paymux_core.events import Told, events_of
+from paymux_core.exchange import Interaction
+from paymux_core.outcomes import Authorized, Captured, Outcome, Unknown
+from paymux_core.phases import NewLateCharge, NewReview, PaymentEvent, PhaseTwo
+from paymux_core.records import Attempt, LateCharge, OpenReview, Payment
+from paymux_core.resolution import Finding, Resolution, resolve
+from paymux_core.routing import Candidate, Choice
+from paymux_flows.attempting import Intent, new_attempt, next_choice
+from paymux_flows.deps import Deps
+from paymux_flows.views import render_attempt, render_payment
+
+ROUNDS_MAX = 10
+"""Each round lost means that somebody else moved the payment; ten in a row means something is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was asked of which attempt, by whom, and what came back.
+
+    `inline`: whoever records this will also make the call of a next attempt at once.
+    """
+
+    payment: Payment
+    number: int
+    asked: Asked
+    outcome: Outcome
+    interactions: Sequence[Interaction]
+    caching: Caching
+    actor: str
+    request_id: str
+    inline: bool = False
+    review: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The payment as it now is, and the attempt that was opened in the same commit, if any."""
+
+    payment: Payment
+    opened: Attempt | None = None
+    candidate: Candidate | None = None
+    same_account: bool = False
+
+
+async def record_outcome(report: Report, deps: Deps) -> Recorded:
+    """Write an outcome to its attempt and payment, once. Locks: payment, attempt, key. Raises: StorageUnavailable.
+
+    If the payment moved on meanwhile the decision is made again on what is true now.
+    """
+    payment = report.payment
+    for _ in range(ROUNDS_MAX):
+        candidates = await deps.accounts.candidates(payment.merchant_id)
+        phase, choice = _phase_two(payment, report, candidates, deps)
+        if await deps.store.record_outcome(phase):
+            candidate = None if choice is None else choice.candidate
+            again = choice is not None and choice.reason == "same_account_again"
+            return Recorded(phase.after, phase.opened, candidate, again)
+        loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
+        assert loaded is not None, "a payment is never deleted"
+        payment = loaded
+    raise Overloaded("this payment is changing too quickly; read it again soon", retry_after_seconds=2)
+
+
+def _phase_two(
+    payment: Payment, report: Report, candidates: Sequence[Candidate], deps: Deps
+) -> tuple[PhaseTwo, Choice | None]:
+    now = deps.clock.now()
+    finding = Finding(
+        outcome=report.outcome,
+        asked=report.asked,
+        interactions=report.interactions,
+        caching=report.caching,
+        now=now,
+        jitter=deps.rng.uniform(),
+        retry_account=True,
+        review=report.review,
+        retry_after_seconds=report.outcome.retry_after_seconds if isinstance(report.outcome, Unknown) else None,
+    )
+    resolution = resolve(payment, report.number, finding, clocks=deps.clocks)
+    choice = next_choice(payment, resolution.attempt, candidates) if resolution.moves_on else None
+    if resolution.moves_on and choice is None:
+        resolution = resolve(payment, report.number, replace(finding, retry_account=False), clocks=deps.clocks)
+    opened = _opened(resolution, choice, report, deps) if choice is not None else None
+    return _written(payment, resolution, opened, report, deps), choice
+
+
+def _opened(resolution: Resolution, choice: Choice, report: Report, deps: Deps) -> Attempt:
+    previous = resolution.attempt
+    intent = Intent(previous.payment_method, previous.return_url, previous.off_session, report.request_id)
+    attempt = new_attempt(resolution.payment, intent, choice, deps)
+    # Nobody calls it in this request: the worker does, at once.
+    return attempt if report.inline else replace(attempt, next_check_at=attempt.created_at)
+
+
+def _written(before: Payment, resolution: Resolution, opened: Attempt | None, report: Report, deps: Deps) -> PhaseTwo:
+    now = resolution.attempt.updated_at
+    verdict = resolution.verdict
+    told = list(events_of(before, resolution.payment, resolution.attempt, verdict))
+    unmoved = PhaseTwo(
+        before=before,
+        after=before,
+        attempt=resolution.attempt,
+        interactions=report.interactions,
+        events=(),
+        actor=report.actor,
+        request_id=report.request_id,
+        recorded_at=now,
+    )
+    if not told:
+        return unmoved
+    review = None if verdict.review is None else NewReview(deps.ids.new(), verdict.review, report.number)
+    late = _late_charge(report, resolution, deps) if verdict.late else None
+    after_ = _payment_written(before, resolution, opened, review, late)
+    after_ = replace(
+        after_,
+        version=before.version + 1,
+        event_position=before.event_position + len(told),
+        event_sequence=before.event_sequence + sum(event.public for event in told),
+        updated_at=now,
+    )
+    events = tuple(_numbered(before, after_, resolution, report, told))
+    ended = before.finalized_at is None and after_.finalized_at is not None
+    final = next((event.position for event in events if event.to_status is not None), None) if ended else None
+    return replace(
+        unmoved, after=after_, events=events, final_position=final, opened=opened, review=review, late_charge=late
+    )
+
+
+def _payment_written(
+    before: Payment,
+    resolution: Resolution,
+    opened: Attempt | None,
+    review: NewReview | None,
+    late: NewLateCharge | None,
+) -> Payment:
+    payment = resolution.payment
+    now = resolution.attempt.updated_at
+    if opened is not None:
+        payment = replace(payment, attempts=(*payment.attempts, opened), gateway=opened.gateway)
+    if payment.finalized_at is not None and before.finalized_at is None:
+        payment = replace(payment, review=None)
+    if review is not None and payment.review is None:
+        payment = replace(payment, review=OpenReview(review.id, review.reason, now))
+    if late is not None:
+        charge = LateCharge(
+            late.id, late.attempt_number, late.gateway, late.provider_payment_id, late.amount, late.currency, "open",
+            "review", now,
+        )  # fmt: skip
+        payment = replace(payment, late_charges=(*payment.late_charges, charge))
+    return payment
+
+
+def _numbered(
+    before: Payment, after_: Payment, resolution: Resolution, report: Report, told: Sequence[Told]
+) -> Iterator[PaymentEvent]:
+    position, sequence = before.event_position, before.event_sequence
+    for event in told:
+        position += 1
+        sequence += event.public
+        body: bytes | None = None
+        if event.public:
+            body = render_attempt(resolution.attempt) if event.type == "attempt.failed" else render_payment(after_)
+        yield PaymentEvent(
+            position=position,
+            sequence=sequence if event.public else None,
+            type=event.type,
+            actor=report.actor,
+            reason=event.reason,
+            from_status=before.status if event.changes_status else None,
+            to_status=after_.status if event.changes_status else None,
+            attempt_number=report.number,
+            request_id=report.request_id,
+            body=body,
+        )
+
+
+def _late_charge(report: Report, resolution: Resolution, deps: Deps) -> NewLateCharge:
+    outcome = report.outcome
+    assert isinstance(outcome, (Captured, Authorized))
+    return NewLateCharge(
+        id=deps.ids.new(),
+        attempt_number=report.number,
+        gateway=resolution.attempt.gateway,
+        provider_payment_id=outcome.provider_payment_id,
+        amount=outcome.money.amount,
+        currency=outcome.money.currency,
+        next_check_at=after(resolution.attempt.updated_at, deps.clocks.watch_closed),
+    )
