@@ -23,6 +23,7 @@ class Mutant(StrEnum):
     LATE_FIRST_BYTE = "first byte of a charge after its latest moment"
     # Beyond the list of the guarantees: mistakes that are easy to make.
     FIRST_BYTE_FROM_ACKNOWLEDGEMENT = "latest first byte counted from the acknowledgement of phase 1"
+    LEFT_TO_WORKER_UNCHECKED = "an attempt left to the worker is sent although the charge window has closed since"
     CHARGE_BEFORE_REMEMBER = "charge sent before the reserved id is committed"
     WALL_CLOCK = "deadlines read from the machine's own clock"
     FAILOVER_AFTER_CANCEL = "further attempt although a cancellation is requested"

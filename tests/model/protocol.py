@@ -254,7 +254,8 @@ class Worker(Process):
 
     async def _check(self, claim: Claim, intent: Intent, *, started_at: float) -> None:
         if intent.is_first and intent.is_open:
-            if _in_charge_window(self.world, intent, claimed_at=claim.claimed_at):
+            unchecked = self.world.mutant is Mutant.LEFT_TO_WORKER_UNCHECKED
+            if unchecked or _in_charge_window(self.world, intent, claimed_at=claim.claimed_at):
                 await self._send_first(intent, started_at=started_at)
             else:
                 # Left to the worker, and the worker came too late: this claim alone could have sent it.

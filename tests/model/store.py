@@ -216,7 +216,6 @@ class Store:
         if status is AttemptStatus.SUCCEEDED:
             if payment.status is PaymentStatus.PROCESSING:
                 self._move(payment, PaymentStatus.SUCCEEDED)
-                payment.review = None
             else:
                 self._record_late_charge(attempt, now=now)
             return None
@@ -376,6 +375,9 @@ class Store:
     def _move(self, payment: Payment, to: PaymentStatus) -> None:
         self.world.oracle.moved(payment, to)
         payment.status = to
+        if to in rules.TERMINAL:
+            # The gateway's answer closes the review by itself.
+            payment.review = None
 
 
 def intent_of(attempt: Attempt, *, is_first: bool = True) -> Intent:

@@ -22,20 +22,20 @@ LONG_FIRST_SEED = int(os.environ.get("PAYMUX_SEED", "1"))
 LONG_SEEDS = int(os.environ.get("PAYMUX_SEEDS", "10000"))
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("chunk", [*range(CHUNKS)])
 def test_the_protocol_violates_nothing(chunk: int) -> None:
     failed = first_failure(range(chunk * CHUNK_SEEDS, (chunk + 1) * CHUNK_SEEDS))
     assert failed is None, how_to_repeat(failed)
 
 
 @pytest.mark.simulation
-@pytest.mark.parametrize("chunk", range(10))
+@pytest.mark.parametrize("chunk", [*range(10)])
 def test_the_protocol_violates_nothing_in_a_long_run(chunk: int) -> None:
     failed = first_failure(range(LONG_FIRST_SEED + chunk, LONG_FIRST_SEED + LONG_SEEDS, 10))
     assert failed is None, how_to_repeat(failed)
 
 
-@pytest.mark.parametrize("mutant", Mutant, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", [*Mutant], ids=lambda mutant: mutant.name)
 def test_a_protocol_without_the_rule_is_found_out(mutant: Mutant) -> None:
     # The recorded seed first: the search runs only where the workload has changed since.
     recorded = [read_record()[mutant]] if mutant in read_record() else []
@@ -72,13 +72,13 @@ def test_virtual_time_jumps_to_the_next_timer() -> None:
         loop.close()
 
 
-@pytest.mark.parametrize(("outcome", "source", "caches"), product(Outcome, Source, Caches))
+@pytest.mark.parametrize(("outcome", "source", "caches"), [*product(Outcome, Source, Caches)])
 def test_no_outcome_moves_an_attempt_that_is_closed(outcome: Outcome, source: Source, caches: Caches) -> None:
     for status in (status for status in AttemptStatus if not ATTEMPT_TRANSITIONS[status]):
         assert status_after(status, outcome, source=source, caches=caches, mutant=None) is None
 
 
-@pytest.mark.parametrize("caches", Caches)
+@pytest.mark.parametrize("caches", [*Caches])
 def test_a_resend_gives_an_attempt_up_only_by_a_decline_that_every_request_gets(caches: Caches) -> None:
     given_up = {
         outcome

@@ -131,6 +131,11 @@ async def _live(world: World) -> None:
             loop.call_at(world.between(0.0, horizon_seconds), process.crash)
         if world.chance(0.15):
             loop.call_at(world.between(0.0, horizon_seconds), process.pause, 60.0)
+    if world.chance(0.2):
+        # No worker at all for a while: what was left to them comes late.
+        outage_at, seconds = world.between(5.0, 60.0), world.between(60.0, 300.0)
+        for worker in world.workers:
+            loop.call_at(outage_at, worker.pause, seconds)
     await asyncio.sleep(horizon_seconds)
     world.faulty = False
     world.note("world", "quiet phase")

@@ -118,6 +118,10 @@ class AccountDirectory:
         return found
 
 
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What a process runs on."""
@@ -145,14 +149,12 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
         async with Transport(clock) as transport:
             deps = Deps(
                 store=store,
-                gateways=HttpGateways(
-                    CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS
-                ),
+                gateways=HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS),
                 accounts=AccountDirectory(store.pool, sealer, clock),
                 clock=clock,
                 ids=ids,
                 rng=rng,
-                sleep=asyncio.sleep,
+                sleep=_sleep,
                 clocks=Clocks().shortened(settings.clock_divisor),
             )
             yield Stack(deps, store, sealer)

@@ -35,6 +35,21 @@ class Home:
         write_whole(file, "".join(f"{name}={value}\n" for name, value in values.items()))
         return file
 
+    def write_running(self, values: Mapping[str, str]) -> None:
+        """Write down who runs where, for the other commands."""
+        write_whole(self.path / "run.json", json.dumps(values, indent=1) + "\n")
+
+    def running(self) -> dict[str, str]:
+        """Read who runs where; empty if nothing does."""
+        file = self.path / "run.json"
+        if not file.exists():
+            return {}
+        return {str(name): str(value) for name, value in json.loads(file.read_text()).items()}
+
+    def forget_running(self) -> None:
+        """Remove run.json at the end of a run."""
+        (self.path / "run.json").unlink(missing_ok=True)
+
     def read_demo(self) -> dict[str, str]:
         """Read demo.env; empty if there is none."""
         file = self.path / "demo.env"

@@ -1,0 +1,104 @@
+"""`paymux`: run everything here, or one process of it; merchants and keys. Heavy imports wait for their command."""
+
+import asyncio
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="paymux, a self-hosted payment orchestrator.")
+merchants = typer.Typer(no_args_is_help=True, help="Merchants.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+accounts = typer.Typer(no_args_is_help=True, help="Gateway accounts.")
+app.add_typer(merchants, name="merchants")
+app.add_typer(keys, name="keys")
+app.add_typer(accounts, name="accounts")
+
+
+@app.command()
+def run() -> None:
+    """Start everything on this machine: Postgres, sandbox gateway, API, worker, a demo merchant."""
+    from paymux_cli.run import run_everything
+
+    raise typer.Exit(asyncio.run(run_everything(os.environ)))
+
+
+@app.command()
+def api() -> None:
+    """Run one API process on PAYMUX_HOST:PAYMUX_PORT (needs PAYMUX_DATABASE_URL and the secrets)."""
+    from paymux_cli.serve import serve_api
+
+    raise typer.Exit(serve_api(os.environ))
+
+
+@app.command()
+def worker() -> None:
+    """Run one worker process (needs PAYMUX_DATABASE_URL and the secrets)."""
+    from paymux_cli.serve import serve_worker
+
+    raise typer.Exit(serve_worker(os.environ))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database at PAYMUX_DATABASE_URL to this version's schema."""
+    from paymux_cli.manage import migrate_database
+
+    raise typer.Exit(asyncio.run(migrate_database(os.environ)))
+
+
+@merchants.command("create")
+def create_merchant(
+    name: Annotated[str, typer.Argument(help="How you call the merchant.")],
+) -> None:
+    """Create a merchant and print its id."""
+    from paymux_cli.manage import new_merchant
+
+    typer.echo(asyncio.run(new_merchant(os.environ, name)))
+
+
+@keys.command("create")
+def create_key(
+    merchant: Annotated[str, typer.Argument(help="The merchant's id, mer_…")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; repeat for several.")] = None,
+    mode: Annotated[str, typer.Option(help="test or live.")] = "test",
+) -> None:
+    """Create an API key and print it; it is shown only now."""
+    from paymux_cli.manage import new_key
+
+    try:
+        typer.echo(asyncio.run(new_key(os.environ, merchant=merchant, name=name, scopes=scope, mode=mode)))
+    except ValueError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(2) from None
+
+
+@accounts.command("create")
+def create_account(
+    merchant: Annotated[str, typer.Argument(help="The merchant's id, mer_…")],
+    gateway: Annotated[str, typer.Argument(help="stripe, mock, flaky or instant.")],
+    base_url: Annotated[str, typer.Option(help="The gateway's address.")],
+    name: Annotated[str, typer.Option(help="How you call the account.")] = "default",
+    priority: Annotated[int, typer.Option(help="Lower is tried first.")] = 100,
+    mode: Annotated[str, typer.Option(help="test or live.")] = "test",
+) -> None:
+    """Create a gateway account; its secret key is read from standard input, not from the command line."""
+    from paymux_cli.manage import new_account
+
+    secret = "" if sys.stdin.isatty() else sys.stdin.readline().strip()
+    try:
+        made = asyncio.run(
+            new_account(
+                os.environ, merchant, gateway, base_url=base_url, name=name, priority=priority, mode=mode, secret=secret
+            )
+        )
+    except ValueError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(made)
+
+
+if __name__ == "__main__":
+    app()

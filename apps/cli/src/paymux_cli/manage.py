@@ -1,0 +1,147 @@
+"""What an operator does from the command line: migrate, create merchants, keys and gateway accounts."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from rich.console import Console
+
+from paymux_cli.composition import Stack, StackSettings, open_stack
+from paymux_cli.home import Home
+from paymux_connectors.registry import CONNECTORS
+from paymux_core.api_keys import DEFAULT_SCOPES, Scope, hash_api_key, new_api_key
+from paymux_core.ids import Kind, parse_public_id, public_id
+from paymux_core.records import ApiKeyRow
+from paymux_postgres.api_keys import insert_api_key
+from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_account, insert_merchant
+from paymux_postgres.migrate import migrate
+
+_KEY_RANDOM_BITS = 256
+
+
+def settings_of(environment: Mapping[str, str]) -> tuple[StackSettings, dict[str, str]]:
+    """Combine the environment with what `paymux run` left in PAYMUX_HOME. Raises: ValueError."""
+    home = Home.from_environment(environment)
+    known = {**home.secrets(), **home.running(), **environment}
+    if not known.get("PAYMUX_DATABASE_URL"):
+        message = "no database: start `paymux run` first, or set PAYMUX_DATABASE_URL"
+        raise ValueError(message)
+    return StackSettings.from_environment(known), known
+
+
+@contextlib.asynccontextmanager
+async def _stack(environment: Mapping[str, str]) -> AsyncIterator[tuple[Stack, dict[str, str]]]:
+    settings, known = settings_of(environment)
+    async with open_stack(settings, name="cli") as stack:
+        yield stack, known
+
+
+async def migrate_database(environment: Mapping[str, str]) -> int:
+    """Apply what is missing and say so."""
+    settings, _ = settings_of(environment)
+    console = Console()
+    applied = await migrate(settings.dsn, now=datetime.now(UTC), progress=console.print)  # noqa: TID251
+    console.print(f"{len(applied)} applied" if applied else "nothing to do")
+    return 0
+
+
+async def new_merchant(environment: Mapping[str, str], name: str) -> str:
+    """Create a merchant; answers its id."""
+    async with _stack(environment) as (stack, _):
+        return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits={}))
+
+
+async def add_merchant(stack: Stack, name: str, *, limits: dict[str, str]) -> UUID:
+    """Store a merchant."""
+    merchant = MerchantRow(stack.deps.ids.new(), name, limits, stack.deps.clock.now())
+    await insert_merchant(stack.store.pool, merchant)
+    return merchant.id
+
+
+async def new_key(
+    environment: Mapping[str, str], *, merchant: str, name: str, scopes: Sequence[str] | None, mode: str
+) -> str:
+    """Create an API key; answers the token. Raises: ValueError."""
+    merchant_id = _merchant(merchant)
+    chosen = frozenset(Scope(scope) for scope in scopes) if scopes else DEFAULT_SCOPES
+    async with _stack(environment) as (stack, known):
+        return await add_key(stack, merchant_id, name=name, scopes=chosen, mode=mode, peppers=known)
+
+
+async def add_key(
+    stack: Stack, merchant_id: UUID, *, name: str, scopes: frozenset[Scope], mode: str, peppers: Mapping[str, str]
+) -> str:
+    """Store a key as its keyed hash under the newest pepper; answers the token. Raises: ValueError."""
+    newest = max(peppers["PAYMUX_API_KEY_PEPPERS"].split(","), key=lambda part: int(part.partition(":")[0]))
+    version, _, digits = newest.partition(":")
+    token = new_api_key(int.from_bytes(os.urandom(_KEY_RANDOM_BITS // 8)), mode=mode)
+    row = ApiKeyRow(
+        key_id=token.key_id,
+        merchant_id=merchant_id,
+        token_hash=hash_api_key(bytes.fromhex(digits), token.token),
+        pepper_version=int(version),
+        scopes=frozenset(scopes),
+        livemode=token.livemode,
+        expires_at=None,
+        revoked_at=None,
+        limits_exempt=False,
+        last4=token.last4,
+    )
+    await insert_api_key(stack.store.pool, row, name=name, at=stack.deps.clock.now())
+    return token.token
+
+
+async def new_account(
+    environment: Mapping[str, str],
+    merchant: str,
+    gateway: str,
+    *,
+    base_url: str,
+    name: str,
+    priority: int,
+    mode: str,
+    secret: str,
+) -> str:
+    """Create a gateway account; answers its id. Raises: ValueError."""
+    merchant_id = _merchant(merchant)
+    if gateway not in CONNECTORS:
+        message = f"there is no gateway {gateway}; installed: {', '.join(sorted(CONNECTORS))}"
+        raise ValueError(message)
+    live = mode == "live"
+    if live and CONNECTORS[gateway].capabilities.test_only:
+        message = f"{gateway} is for tests only"
+        raise ValueError(message)
+    async with _stack(environment) as (stack, _):
+        account = await add_account(
+            stack, merchant_id, gateway, base_url=base_url, name=name, priority=priority, secret=secret, livemode=live
+        )
+    return public_id(Kind.GATEWAY_ACCOUNT, account)
+
+
+async def add_account(
+    stack: Stack,
+    merchant_id: UUID,
+    gateway: str,
+    *,
+    base_url: str,
+    name: str,
+    priority: int,
+    secret: str,
+    livemode: bool = False,
+) -> UUID:
+    """Store a gateway account with its credentials sealed."""
+    account_id = stack.deps.ids.new()
+    sealed = stack.sealer.seal({"api_key": secret}, merchant_id=merchant_id, account_id=account_id) if secret else None
+    row = AccountRow(account_id, gateway, name, "enabled", livemode, base_url, priority, sealed)
+    await insert_gateway_account(stack.store.pool, merchant_id, row, at=stack.deps.clock.now())
+    return account_id
+
+
+def _merchant(text: str) -> UUID:
+    found = parse_public_id(Kind.MERCHANT, text)
+    if found is None:
+        message = f"{text} is no merchant id; it looks like mer_01j…"
+        raise ValueError(message)
+    return found

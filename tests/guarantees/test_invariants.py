@@ -1,0 +1,217 @@
+"""Each invariant finds a violation that was planted, and none in a healthy book."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.support import builders
+from tests.support.builders import NOW, Book
+
+Plant = Callable[[asyncpg.Connection, Book], Awaitable[UUID]]
+HOUR = timedelta(hours=1)
+
+
+async def invariants(connection: asyncpg.Connection) -> set[str]:
+    """Name the functions of the schema but the one that calls all."""
+    rows = await connection.fetch(
+        "select proname from pg_proc where pronamespace = 'inv'::regnamespace and proname <> 'all_violations'"
+    )
+    return {row["proname"] for row in rows}
+
+
+async def charge_unaccounted(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "failed")
+    await builders.plant_attempt(c, book, payment_id, "failed")
+    await builders.insert(c, "gateway_interactions", **builders.interaction_row(book, payment_id))
+    return payment_id
+
+
+async def late_charge_forgotten(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "failed")
+    await builders.plant_attempt(c, book, payment_id, "failed")
+    row = {"merchant_id": book.merchant_id, "id": builders.new_id(), "payment_id": payment_id, "attempt_number": 1}
+    charge = {"gateway": "mock", "provider_payment_id": "ch_1", "amount": 1000, "currency": "usd", "status": "open"}
+    rest = {"policy": "review", "next_check_at": NOW + HOUR, "created_at": NOW}
+    await builders.insert(c, "late_charges", **row, **charge, **rest)
+    return payment_id
+
+
+async def answer_unclassified(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    row = builders.interaction_row(book, payment_id, outcome="unknown:unmapped_answer", http_status=200)
+    await builders.insert(c, "gateway_interactions", **row)
+    return payment_id
+
+
+async def status_unproven(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "succeeded")
+    await builders.plant_attempt(c, book, payment_id, "failed")
+    return payment_id
+
+
+async def failed_while_unknown(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "failed")
+    await builders.plant_attempt(c, book, payment_id, "unknown")
+    return payment_id
+
+
+async def processing_without_attempt(c: asyncpg.Connection, book: Book) -> UUID:
+    return await builders.plant_payment(c, book, "processing")
+
+
+async def attempts_holding_twice(c: asyncpg.Connection, book: Book) -> UUID:
+    await c.execute("drop index attempts_one_holding")
+    payment_id = await builders.confirmed_payment(c, book)
+    await builders.open_attempt(c, book, payment_id, number=2)
+    return payment_id
+
+
+async def history_illegal(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "succeeded", event_position=3, event_sequence=3, final_position=3)
+    await builders.plant_attempt(c, book, payment_id, "succeeded")
+    event = {"from_status": "succeeded", "to_status": "succeeded", "body": builders.ANSWER}
+    async with builders.planting(c):
+        await builders.insert(c, "payment_events", **builders.event_row(book, payment_id, 3, **event))
+    return payment_id
+
+
+async def events_disagree(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    async with builders.planting(c):
+        await c.execute("delete from payment_events where payment_id = $1 and position = 2", payment_id)
+    return payment_id
+
+
+async def final_answer_missing(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.succeeded_payment(c, book)
+    async with builders.planting(c):
+        await c.execute("update payment_events set body = null where payment_id = $1", payment_id)
+    return payment_id
+
+
+async def check_overdue(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    await c.execute("update payment_attempts set next_check_at = $2 where payment_id = $1", payment_id, NOW - HOUR)
+    return payment_id
+
+
+async def deadline_passed(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    async with builders.planting(c):
+        await c.execute("update payments set processing_deadline_at = $2 where id = $1", payment_id, NOW - HOUR)
+    return payment_id
+
+
+async def attempt_silent(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.bear_payment(c, book)
+    await builders.change_payment(c, book, payment_id, "processing")
+    await builders.open_attempt(c, book, payment_id, created_at=NOW - HOUR)
+    return payment_id
+
+
+async def attempt_too_early(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    await builders.change_attempt(c, book, payment_id, "failed", finished_at=NOW + timedelta(seconds=1))
+    await builders.open_attempt(c, book, payment_id, number=2)
+    return payment_id
+
+
+async def amounts_disagree(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "processing", amount_captured=1)
+    await builders.plant_attempt(c, book, payment_id, "pending")
+    return payment_id
+
+
+async def accepted_otherwise(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "succeeded")
+    await builders.plant_attempt(c, book, payment_id, "succeeded", amount=999)
+    return payment_id
+
+
+async def key_unfinished(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.bear_payment(c, book)
+    row = builders.key_row(book, payment_id, created_at=NOW - HOUR, owned_until=NOW - HOUR)
+    await builders.insert(c, "idempotency_keys", **row)
+    return payment_id
+
+
+async def lease_stale(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    await c.execute(
+        "update payment_attempts set lease_token = $2, lease_expires_at = $3 where payment_id = $1",
+        payment_id,
+        builders.new_id(),
+        NOW - HOUR,
+    )
+    return payment_id
+
+
+PLANTED: list[tuple[str, Plant]] = [
+    ("charge_unaccounted", charge_unaccounted),
+    ("late_charge_forgotten", late_charge_forgotten),
+    ("answer_unclassified", answer_unclassified),
+    ("status_unproven", status_unproven),
+    ("status_unproven", failed_while_unknown),
+    ("status_unproven", processing_without_attempt),
+    ("attempts_holding_twice", attempts_holding_twice),
+    ("history_illegal", history_illegal),
+    ("events_disagree", events_disagree),
+    ("events_disagree", final_answer_missing),
+    ("left_alone", check_overdue),
+    ("left_alone", deadline_passed),
+    ("attempt_silent", attempt_silent),
+    ("attempt_too_early", attempt_too_early),
+    ("amounts_disagree", amounts_disagree),
+    ("accepted_otherwise", accepted_otherwise),
+    ("key_unfinished", key_unfinished),
+    ("lease_stale", lease_stale),
+]
+
+
+async def healthy_book(c: asyncpg.Connection) -> Book:
+    """A merchant with a payment in each ordinary situation."""
+    book = await builders.open_book(c)
+    await builders.bear_payment(c, book)
+    await builders.confirmed_payment(c, book)
+    await builders.succeeded_payment(c, book)
+    canceled = await builders.bear_payment(c, book)
+    await builders.change_payment(c, book, canceled, "canceled")
+    failed = await builders.confirmed_payment(c, book)
+    await builders.change_attempt(c, book, failed, "failed")
+    await builders.change_payment(c, book, failed, "failed")
+    second = await builders.confirmed_payment(c, book)
+    await builders.change_attempt(c, book, second, "not_executed")
+    await builders.open_attempt(c, book, second, number=2)
+    unknown = await builders.confirmed_payment(c, book)
+    await builders.change_attempt(c, book, unknown, "unknown")
+    held = await builders.confirmed_payment(c, book, capture_method="manual")
+    await builders.change_attempt(c, book, held, "authorized")
+    await builders.change_payment(c, book, held, "requires_capture")
+    return book
+
+
+@pytest.mark.parametrize(("invariant", "plant"), PLANTED, ids=lambda part: getattr(part, "__name__", ""))
+async def test_a_planted_violation_is_found(as_admin: asyncpg.Connection, invariant: str, plant: Plant) -> None:
+    book = await healthy_book(as_admin)
+    payment_id = await plant(as_admin, book)
+    found = await as_admin.fetch(f"select * from inv.{invariant}($1)", NOW)
+    assert {(row["merchant_id"], row["payment_id"]) for row in found} == {(book.merchant_id, payment_id)}
+    assert all(row["detail"] for row in found)
+    among_all = await as_admin.fetch("select * from inv.all_violations($1) where invariant = $2", NOW, invariant)
+    assert [row["detail"] for row in among_all] == [row["detail"] for row in found]
+
+
+async def test_a_healthy_book_has_no_violation(as_admin: asyncpg.Connection) -> None:
+    await healthy_book(as_admin)
+    await as_admin.execute("set role paymux_app")
+    assert await as_admin.fetch("select * from inv.all_violations($1)", NOW) == []
+
+
+async def test_every_invariant_has_a_planted_violation_and_is_asked_with_the_others(as_admin: asyncpg.Connection) -> None:
+    names = await invariants(as_admin)
+    assert {invariant for invariant, _ in PLANTED} == names
+    body = await as_admin.fetchval("select prosrc from pg_proc where proname = 'all_violations'")
+    assert {name for name in names if f"'{name}', v.* from inv.{name}(at)" in body} == names
