@@ -1,26 +1,20 @@
 """Fixtures for the tests of all members: databases on one real server per session."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import asyncpg
 import pytest
 
-from tests.support.postgres import Database, Databases, running_server
-
-# Given by the process that controls parallel workers, so that they share its server.
-SERVER_DSN = "PAYMUX_TEST_SERVER_DSN"
+from tests.support.postgres import Database, Databases, serve_workers, session_databases
 
 _session = ExitStack()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
-    """Start the server before the first parallel worker: the workers inherit its address."""
-    if SERVER_DSN not in os.environ:
-        os.environ[SERVER_DSN] = _session.enter_context(running_server())
-        _session.callback(os.environ.pop, SERVER_DSN)
+    """Start the server before the first parallel worker."""
+    serve_workers(_session)
 
 
 def pytest_unconfigure() -> None:
@@ -31,14 +25,21 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
     """Databases on the session's server."""
-    with ExitStack() as stack:
-        server_dsn = os.environ.get(SERVER_DSN) or stack.enter_context(running_server())
-        yield stack.enter_context(Databases(server_dsn))
+    with session_databases() as made:
+        yield made
 
 
 @pytest.fixture
 def database(databases: Databases) -> Iterator[Database]:
     """A migrated database of the test's own."""
+    made = databases.fresh()
+    yield made
+    databases.drop(made)
+
+
+@pytest.fixture(scope="session")
+def shared_database(databases: Databases) -> Iterator[Database]:
+    """A migrated database for tests that only read, or roll back what they do."""
     made = databases.fresh()
     yield made
     databases.drop(made)

@@ -1,16 +1,15 @@
-"""What somebody might try in plain SQL, and the guards that refuse it. Every attack is legal but for the one thing it is named for.
-
-In the SQL `:m` is the merchant, `:p` its payment, `:a` its gateway account, `:om :op :oa` those of another merchant.
-"""
+"""What somebody might try in plain SQL, and the guards that refuse it: legal but for the one thing it is named for."""
 
 from dataclasses import dataclass
+
+from tests.guarantees.attack_sql import attempt, change, event, interaction, key, late_charge, payment, update
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One attempt. `item` numbers the refusals of docs/guarantees.md; `stage` is how far the payment was brought before.
+    """One attempt. `item` numbers the refusals of docs/guarantees.md; `stage` is how far the payment was brought.
 
-    `guards`: names of triggers, constraints, unique indexes, or `table.column` for a NOT NULL. Without them it succeeds.
+    `guards`: names of triggers, constraints, unique indexes, or `table.column` for a NOT NULL. Without them it passes.
     """
 
     item: int
@@ -20,141 +19,10 @@ class Attack:
     sql: str
 
 
-def attempt(**columns: str) -> str:
-    """Write the insert of a payment's second attempt."""
-    row = {
-        "merchant_id": ":m",
-        "payment_id": ":p",
-        "number": "2",
-        "gateway": "'mock'",
-        "gateway_account_id": ":a",
-        "status": "'started'",
-        "amount": "1000",
-        "currency": "'usd'",
-        "payment_method": "'{}'",
-        "request_digest": "decode(repeat('00', 32), 'hex')",
-        "connector_version": "'1'",
-        "request_id": "'req'",
-        "charge_window_ends_at": ":t",
-        "next_check_at": ":t",
-        "created_at": ":t",
-        "updated_at": ":t",
-    } | columns
-    return f"insert into payment_attempts ({', '.join(row)}) values ({', '.join(row.values())})"
-
-
-def key(**columns: str) -> str:
-    """Write the insert of a key."""
-    row = {
-        "merchant_id": ":m",
-        "idempotency_key": "'a key'",
-        "request_hash": "decode(repeat('00', 32), 'hex')",
-        "payment_id": ":p",
-        "owned_until": ":t",
-        "expires_at": ":t",
-        "created_at": ":t",
-    } | columns
-    return f"insert into idempotency_keys ({', '.join(row)}) values ({', '.join(row.values())})"
-
-
-def event(position: str, **columns: str) -> str:
-    """Write the insert of an event."""
-    row = {
-        "merchant_id": ":m",
-        "payment_id": ":p",
-        "position": position,
-        "type": "'test'",
-        "actor": "'test'",
-        "reason": "'test'",
-        "recorded_at": ":t",
-    } | columns
-    return f"insert into payment_events ({', '.join(row)}) values ({', '.join(row.values())})"
-
-
-def late_charge(**columns: str) -> str:
-    """Write the insert of a late charge."""
-    row = {
-        "merchant_id": ":m",
-        "id": "gen_random_uuid()",
-        "payment_id": ":p",
-        "attempt_number": "1",
-        "gateway": "'mock'",
-        "provider_payment_id": "'ch_1'",
-        "amount": "1000",
-        "currency": "'usd'",
-        "status": "'open'",
-        "policy": "'review'",
-        "next_check_at": ":t",
-        "created_at": ":t",
-    } | columns
-    return f"insert into late_charges ({', '.join(row)}) values ({', '.join(row.values())})"
-
-
-def interaction(**columns: str) -> str:
-    """Write the insert of an interaction."""
-    row = {
-        "merchant_id": ":m",
-        "payment_id": ":p",
-        "id": "gen_random_uuid()",
-        "attempt_number": "1",
-        "event_position": "1",
-        "verb": "'charge'",
-        "method": "'POST'",
-        "url": "'http://x'",
-        "request": "'{}'",
-        "response": "'{}'",
-        "bytes_sent": "true",
-        "outcome": "'captured'",
-        "actor": "'test'",
-        "request_id": "'req'",
-        "sent_at": ":t",
-        "duration_ms": "1",
-        "recorded_at": ":t",
-    } | columns
-    return f"insert into gateway_interactions ({', '.join(row)}) values ({', '.join(row.values())})"
-
-
-def payment(**columns: str) -> str:
-    """Write a payment's birth with its event."""
-    row = {
-        "merchant_id": ":m",
-        "id": "gen_random_uuid()",
-        "amount": "1000",
-        "currency": "'usd'",
-        "currency_exponent": "2",
-        "status": "'requires_confirmation'",
-        "capture_method": "'automatic'",
-        "livemode": "false",
-        "event_position": "1",
-        "event_sequence": "1",
-        "version": "1",
-        "created_at": ":t",
-        "updated_at": ":t",
-    } | columns
-    return (
-        f"with born as (insert into payments ({', '.join(row)}) values ({', '.join(row.values())}) returning *) "
-        "insert into payment_events (merchant_id, payment_id, position, sequence, type, to_status, actor, reason, "
-        "recorded_at) select merchant_id, id, 1, 1, 'payment.created', status, 'test', 'test', :t from born"
-    )
-
-
-def change(before: str, sets: str, *, position: str = "event_position", sequence: str = "event_sequence") -> str:
-    """Write a payment's change with its event."""
-    return (
-        "with moved as (update payments set event_position = event_position + 1, event_sequence = event_sequence + 1, "
-        f"version = version + 1, {sets} where merchant_id = :m and id = :p returning *) "
-        "insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status, actor, "
-        f"reason, body, recorded_at) select merchant_id, id, {position}, {sequence}, 'test', '{before}', status, 'test', "
-        "'test', '{}', :t from moved"
-    )
-
-
-def update(sets: str) -> str:
-    """Write a payment's change without an event."""
-    return f"update payments set version = version + 1, {sets} where merchant_id = :m and id = :p"
-
-
-SUCCEED = "status = 'succeeded', succeeded_attempt = 1, amount_captured = 1000, finalized_at = :t, final_position = event_position + 1"
+SUCCEED = (
+    "status = 'succeeded', succeeded_attempt = 1, amount_captured = 1000, "
+    "finalized_at = :t, final_position = event_position + 1"
+)
 EVENTS_FKEY = "payment_events_merchant_id_payment_id_fkey"
 ATTEMPTS_FKEY = "payment_attempts_merchant_id_payment_id_fkey"
 NOT_TRUNCATED = (
@@ -254,7 +122,9 @@ ATTACKS = [
     Attack(5, "a payment changes its amount", "born", ("payments_immutable",), update("amount = 1")),
     Attack(5, "a payment changes its currency", "born", ("payments_immutable",), update("currency = 'eur'")),
     Attack(5, "a payment changes its id", "born", ("payments_immutable", EVENTS_FKEY), update("id = :op")),
-    Attack(5, "a payment changes its merchant", "born", ("payments_immutable", EVENTS_FKEY), update("merchant_id = :om")),
+    Attack(
+        5, "a payment changes its merchant", "born", ("payments_immutable", EVENTS_FKEY), update("merchant_id = :om")
+    ),
     Attack(5, "a payment changes its reference", "born", ("payments_immutable",), update("reference = 'another'")),
     Attack(6, "an event is changed", "born", ("events_append_only",), "update payment_events set reason = 'lie'"),
     Attack(6, "an event is deleted", "born", ("events_append_only",), "delete from payment_events"),
@@ -295,7 +165,9 @@ ATTACKS = [
     Attack(7, "an attempt of nothing", "failed attempt", ("payment_attempts_amount_check",), attempt(amount="0")),
     Attack(7, "a late charge of nothing", "confirmed", ("late_charges_amount_check",), late_charge(amount="0")),
     Attack(7, "more is captured than authorised", "succeeded", ("payments_amounts",), update("amount_captured = 1001")),
-    Attack(7, "captured money is still capturable", "succeeded", ("payments_amounts",), update("amount_capturable = 1")),
+    Attack(
+        7, "captured money is still capturable", "succeeded", ("payments_amounts",), update("amount_capturable = 1")
+    ),
     Attack(
         7,
         "more is refunded than captured",
@@ -304,7 +176,13 @@ ATTACKS = [
         update("amount_refunded = 600, amount_refund_pending = 401"),
     ),
     Attack(7, "a negative refund", "succeeded", ("payments_amounts",), update("amount_refunded = -1")),
-    Attack(8, "a second payment holds the reference", "born", ("payments_one_per_reference",), payment(reference="'order 1'")),
+    Attack(
+        8,
+        "a second payment holds the reference",
+        "born",
+        ("payments_one_per_reference",),
+        payment(reference="'order 1'"),
+    ),
     Attack(
         9,
         "an attempt for another merchant's payment",
@@ -375,7 +253,13 @@ ATTACKS = [
     Attack(
         10, "a stored answer changes", "succeeded", ("keys_guard",), "update idempotency_keys set response_status = 500"
     ),
-    Attack(10, "a stored answer is taken back", "succeeded", ("keys_guard",), "update idempotency_keys set response_status = null"),
+    Attack(
+        10,
+        "a stored answer is taken back",
+        "succeeded",
+        ("keys_guard",),
+        "update idempotency_keys set response_status = null",
+    ),
     Attack(
         10,
         "a key forgets its request",

@@ -70,7 +70,9 @@ async def attempts_holding_twice(c: asyncpg.Connection, book: Book) -> UUID:
 
 
 async def history_illegal(c: asyncpg.Connection, book: Book) -> UUID:
-    payment_id = await builders.plant_payment(c, book, "succeeded", event_position=3, event_sequence=3, final_position=3)
+    payment_id = await builders.plant_payment(
+        c, book, "succeeded", event_position=3, event_sequence=3, final_position=3
+    )
     await builders.plant_attempt(c, book, payment_id, "succeeded")
     event = {"from_status": "succeeded", "to_status": "succeeded", "body": builders.ANSWER}
     async with builders.planting(c):
@@ -210,7 +212,9 @@ async def test_a_healthy_book_has_no_violation(as_admin: asyncpg.Connection) -> 
     assert await as_admin.fetch("select * from inv.all_violations($1)", NOW) == []
 
 
-async def test_every_invariant_has_a_planted_violation_and_is_asked_with_the_others(as_admin: asyncpg.Connection) -> None:
+async def test_every_invariant_has_a_planted_violation_and_is_asked_with_the_others(
+    as_admin: asyncpg.Connection,
+) -> None:
     names = await invariants(as_admin)
     assert {invariant for invariant, _ in PLANTED} == names
     body = await as_admin.fetchval("select prosrc from pg_proc where proname = 'all_violations'")

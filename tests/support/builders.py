@@ -254,7 +254,8 @@ async def succeeded_payment(connection: asyncpg.Connection, book: Book, **column
     await change_attempt(connection, book, payment_id, "succeeded", money_requested=True)
     await change_payment(connection, book, payment_id, "succeeded")
     await connection.execute(
-        "update idempotency_keys set finished_at = $3, response_status = 200 where merchant_id = $1 and payment_id = $2",
+        "update idempotency_keys set finished_at = $3, response_status = 200 "
+        "where merchant_id = $1 and payment_id = $2",
         book.merchant_id,
         payment_id,
         NOW,

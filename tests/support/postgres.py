@@ -11,7 +11,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -21,20 +21,23 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-from paymux_cli.embedded_postgres import AlreadyRunning, EmbeddedPostgres
+from paymux_cli.embedded_postgres import EmbeddedPostgres
+from paymux_cli.postgres_errors import AlreadyRunning
 from paymux_postgres.migrate import APPLICATION, OWNER, migrate
 
 MIGRATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 # Any constant: it only has to differ from what else takes advisory locks in the database `postgres`.
 LOCK_CLASS = 729_688
 HOMES_MAX = 16
+# Set by the process that controls parallel workers.
+SERVER_DSN = "PAYMUX_TEST_SERVER_DSN"
 SETTINGS = {"max_connections": "120", "shared_buffers": "64MB", "max_wal_size": "512MB"}
 
 _Result = TypeVar("_Result")
 
 
 class LoopThread:
-    """An event loop that outlives the loops of single tests: the server and the connections of the session live here."""
+    """An event loop that outlives those of single tests: the session's server and connections live here."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -84,6 +87,21 @@ async def _start_embedded() -> tuple[EmbeddedPostgres, str]:
             continue
     message = f"{HOMES_MAX} test sessions use the homes in {homes} already"
     raise RuntimeError(message)
+
+
+def serve_workers(session: ExitStack) -> None:
+    """Start the server of parallel workers, once; they inherit its address. `session` ends it."""
+    if SERVER_DSN not in os.environ:
+        os.environ[SERVER_DSN] = session.enter_context(running_server())
+        session.callback(os.environ.pop, SERVER_DSN)
+
+
+@contextmanager
+def session_databases() -> Iterator["Databases"]:
+    """Make databases on the server of parallel workers, or on one of this process's own."""
+    with ExitStack() as stack:
+        server_dsn = os.environ.get(SERVER_DSN) or stack.enter_context(running_server())
+        yield stack.enter_context(Databases(server_dsn))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,23 +7,27 @@ from paymux_postgres.server_checks import ServerUnfit, _findings, check_server, 
 from tests.support.postgres import Database
 
 
-async def test_the_application_role_on_a_durable_server_is_accepted(as_app: asyncpg.Connection) -> None:
-    await check_server(as_app)
-    assert (await read_server(as_app))["role"] == "paymux_app"
+async def test_the_application_role_on_a_durable_server_is_accepted(reader: asyncpg.Connection) -> None:
+    await check_server(reader)
+    assert (await read_server(reader))["role"] == "paymux_app"
 
 
-async def test_the_owner_is_refused(as_owner: asyncpg.Connection) -> None:
+async def test_the_owner_is_refused(shared_database: Database) -> None:
+    connection = await asyncpg.connect(shared_database.owner_dsn)
     with pytest.raises(ServerUnfit, match="paymux_owner owns the tables"):
-        await check_server(as_owner)
+        await check_server(connection)
+    await connection.close()
 
 
-async def test_a_superuser_is_refused(as_admin: asyncpg.Connection) -> None:
+async def test_a_superuser_is_refused(shared_database: Database) -> None:
+    connection = await asyncpg.connect(shared_database.dsn)
     with pytest.raises(ServerUnfit, match="is a superuser"):
-        await check_server(as_admin)
+        await check_server(connection)
+    await connection.close()
 
 
-async def test_a_session_that_does_not_wait_for_its_commit_is_refused(database: Database) -> None:
-    connection = await asyncpg.connect(database.app_dsn, server_settings={"synchronous_commit": "off"})
+async def test_a_session_that_does_not_wait_for_its_commit_is_refused(shared_database: Database) -> None:
+    connection = await asyncpg.connect(shared_database.app_dsn, server_settings={"synchronous_commit": "off"})
     with pytest.raises(ServerUnfit, match="synchronous_commit is off"):
         await check_server(connection)
     await connection.close()
@@ -38,7 +42,7 @@ async def test_a_session_that_does_not_wait_for_its_commit_is_refused(database: 
     ],
 )
 async def test_a_server_that_can_lose_payments_is_refused(
-    as_app: asyncpg.Connection, setting: str, value: object, finding: str
+    reader: asyncpg.Connection, setting: str, value: object, finding: str
 ) -> None:
-    server = {**dict(await read_server(as_app)), setting: value}
+    server = {**dict(await read_server(reader)), setting: value}
     assert [finding in sentence for sentence in _findings(server)] == [True]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-import random
+import random  # noqa: TID251  this is the Rng port
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -56,7 +56,7 @@ class SystemRng:
 
     def __init__(self) -> None:
         """Seed from the system."""
-        self._random = random.Random(os.urandom(32))  # noqa: S311, TID251  jitter; ids take their bits from urandom
+        self._random = random.Random(os.urandom(32))  # noqa: S311  jitter; ids take their bits from urandom
 
     def uniform(self) -> float:
         """Give a float in [0, 1)."""

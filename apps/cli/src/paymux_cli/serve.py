@@ -28,7 +28,7 @@ def serve_api(environment: Mapping[str, str]) -> int:
         settings = parse_settings(environment)
         stack_settings = StackSettings.from_environment(environment)
     except (SettingRefused, KeyError, ValueError) as refused:
-        log.error("api.refused_to_start", reason=str(refused))
+        log.error("api.refused_to_start", reason=str(refused))  # noqa: TRY400  the reason is the message
         return 2
 
     async def main() -> None:
@@ -57,7 +57,7 @@ def serve_worker(environment: Mapping[str, str]) -> int:
     try:
         stack_settings = StackSettings.from_environment(environment)
     except (KeyError, ValueError) as refused:
-        log.error("worker.refused_to_start", reason=str(refused))
+        log.error("worker.refused_to_start", reason=str(refused))  # noqa: TRY400  the reason is the message
         return 2
 
     async def main() -> None:
@@ -78,7 +78,7 @@ def _run(main: Coroutine[object, object, None]) -> int:
     except KeyboardInterrupt:
         return 0
     except (OSError, asyncpg.PostgresError, ServerUnfit) as error:
-        log.error("process.could_not_start", reason=str(error))
+        log.error("process.could_not_start", reason=str(error))  # noqa: TRY400  the reason is the message
         return 1
     return 0
 

@@ -17,7 +17,7 @@ IllegalTransition (a bug)
 """
 
 
-class Refused(Exception):  # noqa: N818  a refusal is an answer, not an error of ours
+class Refused(Exception):
     """What we refuse to do. `detail` is one sentence that says what to do instead."""
 
     code = "refused"

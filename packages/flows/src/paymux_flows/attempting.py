@@ -30,7 +30,7 @@ class Intent:
     request_id: str
 
 
-def charge_call(payment: Payment, attempt: Attempt) -> ChargeCall:
+def call_of(payment: Payment, attempt: Attempt) -> ChargeCall:
     """Build the call of an attempt: immutable since phase 1, so that a re-send has the same bytes."""
     return ChargeCall(
         payment_id=public_id(Kind.PAYMENT, payment.id),
@@ -109,7 +109,7 @@ def new_attempt(payment: Payment, intent: Intent, choice: Choice, deps: Deps) ->
 
 
 def _with_digest(payment: Payment, attempt: Attempt, candidate: Candidate, deps: Deps) -> Attempt:
-    digest = deps.gateways.request_digest(candidate.account, charge_call(payment, attempt))
+    digest = deps.gateways.request_digest(candidate.account, call_of(payment, attempt))
     return replace(attempt, request_digest=digest)
 
 
@@ -122,13 +122,13 @@ def _by_id(candidates: Sequence[Candidate], account_id: UUID) -> Candidate | Non
     return next((candidate for candidate in candidates if candidate.account_id == account_id), None)
 
 
-def charge_limits(deps: Deps, *, budget_ends_at: float) -> CallLimits:
+def money_limits(deps: Deps, *, opened_at: float, budget_ends_at: float) -> CallLimits:
     """Say until when a charge may run and start. Units: seconds on the monotonic clock."""
     now = deps.clock.monotonic()
     clocks = deps.clocks
     return CallLimits(
         ends_at=min(now + clocks.gateway_call, budget_ends_at - clocks.call_reserve),
-        first_byte_before=now + clocks.first_byte,
+        first_byte_before=opened_at + clocks.first_byte,
         connect_seconds=clocks.connect,
     )
 

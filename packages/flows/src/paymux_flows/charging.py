@@ -5,24 +5,28 @@ from dataclasses import dataclass
 from paymux_core.attempt_rules import Asked
 from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate
-from paymux_flows.attempting import charge_call, charge_limits
+from paymux_flows.attempting import call_of, money_limits
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """An attempt that is committed and may be sent. `budget_ends_at` in seconds on the monotonic clock."""
+    """An attempt that is committed and may be sent. Units: seconds on the monotonic clock.
+
+    `opened_at` is from before its commit was *sent*: the first byte is counted from there, not from the answer.
+    """
 
     payment: Payment
     attempt: Attempt
     candidate: Candidate
+    opened_at: float
     budget_ends_at: float
     actor: str
 
 
-class AnotherObject(AssertionError):
-    """A gateway gave two different objects for one deterministic key."""
+class AttemptMovedOn(Exception):
+    """The attempt was closed, or holds another id, while its object was reserved: nothing more is sent."""
 
 
 async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Payment:
@@ -38,7 +42,9 @@ async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Pa
             pauses = deps.clocks.same_account_pauses
             await deps.sleep(pauses[min(recorded.opened.number - 2, len(pauses) - 1)])
         asked = Asked.CHARGE
-        step = Charge(recorded.payment, recorded.opened, recorded.candidate, step.budget_ends_at, step.actor)
+        step = Charge(
+            recorded.payment, recorded.opened, recorded.candidate, recorded.sent_at, step.budget_ends_at, step.actor
+        )
 
 
 def _in_time(step: Charge, deps: Deps) -> bool:
@@ -49,19 +55,23 @@ async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
     payment, attempt = step.payment, step.attempt
 
     async def remember(provider_payment_id: str) -> None:
-        stored = await deps.store.remember_provider_payment(
+        remembered = await deps.store.remember_provider_payment(
             merchant_id=payment.merchant_id,
             payment_id=payment.id,
             number=attempt.number,
             provider_payment_id=provider_payment_id,
             at=deps.clock.now(),
         )
-        if stored != provider_payment_id:
-            raise AnotherObject(provider_payment_id)
+        if not remembered:
+            raise AttemptMovedOn(provider_payment_id)
 
     account = step.candidate.account
-    limits = charge_limits(deps, budget_ends_at=step.budget_ends_at)
-    result = await deps.gateways.authorize(account, charge_call(payment, attempt), limits=limits, remember=remember)
+    limits = money_limits(deps, opened_at=step.opened_at, budget_ends_at=step.budget_ends_at)
+    try:
+        result = await deps.gateways.authorize(account, call_of(payment, attempt), limits=limits, remember=remember)
+    except AttemptMovedOn:
+        loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
+        return Recorded(loaded or payment)
     report = Report(
         payment=payment,
         number=attempt.number,

@@ -100,7 +100,9 @@ async def go_on(
     payment = _after_phase_one(phase)
     if result is PhaseOneResult.COMMITTED_UNSEEN:
         return answer(payment, success_status=success_status, deps=deps)
-    step = Charge(payment, phase.attempt, candidate, budget_ends_at, phase.actor)
+    step = Charge(
+        payment, phase.attempt, candidate, budget_ends_at - deps.clocks.request_budget, budget_ends_at, phase.actor
+    )
     try:
         payment = await charge(step, deps)
     except (StorageUnavailable, Overloaded):

@@ -62,8 +62,8 @@ class Store(Protocol):
 
     async def remember_provider_payment(
         self, *, merchant_id: UUID, payment_id: UUID, number: int, provider_payment_id: str, at: datetime
-    ) -> str:
-        """Commit the gateway's id; answers the stored one."""
+    ) -> bool:
+        """Commit the gateway's id; False if the attempt is closed or has another id."""
         ...
 
     async def record_outcome(self, phase: PhaseTwo) -> bool:

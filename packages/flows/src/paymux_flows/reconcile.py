@@ -1,4 +1,4 @@
-"""Settle an unknown by asking: look up, re-send while that is safe, fence after the window, and call a person at the end.
+"""Settle an unknown by asking: look up, re-send while that is safe, fence after the window, call a person at the end.
 
 Asking goes on in every case; a timeout never becomes a failure.
 """
@@ -16,7 +16,7 @@ from paymux_core.ports import CallResult
 from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate
 from paymux_core.transitions import ATTEMPT_CLOSED, AttemptStatus
-from paymux_flows.attempting import asking_limits, candidate_of, charge_call
+from paymux_flows.attempting import asking_limits, call_of, candidate_of
 from paymux_flows.charging import Charge, charge
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
@@ -27,6 +27,7 @@ class _Check:
     payment: Payment
     attempt: Attempt
     candidate: Candidate
+    claimed_at: float
     actor: str
 
 
@@ -56,6 +57,7 @@ async def ask(due: DueAttempt, deps: Deps, *, actor: str) -> None:
 
 
 async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
+    claimed_at = deps.clock.monotonic()
     payment = await deps.store.load_payment(due.merchant_id, due.payment_id)
     assert payment is not None, "a payment is never deleted"
     attempt = payment.attempts[due.number - 1]
@@ -68,7 +70,7 @@ async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
         )
         await deps.store.release_attempt(due=due, next_check_at=now + pause)
         return None
-    return _Check(payment, attempt, candidate, actor)
+    return _Check(payment, attempt, candidate, claimed_at, actor)
 
 
 async def _act(step: _Check, seen: Outcome, deps: Deps) -> None:
@@ -115,20 +117,23 @@ def _may_resend(step: _Check, deps: Deps) -> bool:
 
 
 def _digest(step: _Check, deps: Deps) -> bytes:
-    as_started = replace(charge_call(step.payment, step.attempt), provider_payment_id=None, fence_number=1)
+    as_started = replace(call_of(step.payment, step.attempt), provider_payment_id=None, fence_number=1)
     return deps.gateways.request_digest(step.candidate.account, as_started)
 
 
 async def _charge_again(step: _Check, deps: Deps) -> None:
-    ends_at = deps.clock.monotonic() + deps.clocks.request_budget
-    await charge(Charge(step.payment, step.attempt, step.candidate, ends_at, step.actor), deps, asked=Asked.RESEND)
+    now = deps.clock.monotonic()
+    again = Charge(
+        step.payment, step.attempt, step.candidate, step.claimed_at, now + deps.clocks.request_budget, step.actor
+    )
+    await charge(again, deps, asked=Asked.RESEND)
 
 
 async def _charge_next(recorded: Recorded, deps: Deps, actor: str) -> None:
     assert recorded.opened is not None
     assert recorded.candidate is not None
     ends_at = deps.clock.monotonic() + deps.clocks.request_budget
-    await charge(Charge(recorded.payment, recorded.opened, recorded.candidate, ends_at, actor), deps)
+    await charge(Charge(recorded.payment, recorded.opened, recorded.candidate, recorded.sent_at, ends_at, actor), deps)
 
 
 async def _fence(step: _Check, deps: Deps) -> tuple[_Check, bool]:
@@ -145,7 +150,7 @@ async def _fence(step: _Check, deps: Deps) -> tuple[_Check, bool]:
         )
 
     result = await deps.gateways.fence(
-        step.candidate.account, charge_call(payment, attempt), limits=asking_limits(deps), remember=remember
+        step.candidate.account, call_of(payment, attempt), limits=asking_limits(deps), remember=remember
     )
     recorded = await _record(step, result, Asked.FENCE, deps)
     if recorded.opened is not None and recorded.candidate is not None:
@@ -161,7 +166,7 @@ async def _call_a_person(step: _Check, deps: Deps) -> None:
 
 
 async def _inquire(step: _Check, deps: Deps) -> CallResult:
-    call = charge_call(step.payment, step.attempt)
+    call = call_of(step.payment, step.attempt)
     return await deps.gateways.inquire(step.candidate.account, call, limits=asking_limits(deps))
 
 

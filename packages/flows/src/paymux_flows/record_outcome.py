@@ -49,6 +49,8 @@ class Recorded:
     opened: Attempt | None = None
     candidate: Candidate | None = None
     same_account: bool = False
+    sent_at: float = 0.0
+    """Before the commit was sent, in seconds on the monotonic clock."""
 
 
 async def record_outcome(report: Report, deps: Deps) -> Recorded:
@@ -59,11 +61,12 @@ async def record_outcome(report: Report, deps: Deps) -> Recorded:
     payment = report.payment
     for _ in range(ROUNDS_MAX):
         candidates = await deps.accounts.candidates(payment.merchant_id)
+        sent_at = deps.clock.monotonic()
         phase, choice = _phase_two(payment, report, candidates, deps)
         if await deps.store.record_outcome(phase):
             candidate = None if choice is None else choice.candidate
             again = choice is not None and choice.reason == "same_account_again"
-            return Recorded(phase.after, phase.opened, candidate, again)
+            return Recorded(phase.after, phase.opened, candidate, again, sent_at)
         loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
         assert loaded is not None, "a payment is never deleted"
         payment = loaded

@@ -22,8 +22,8 @@ WAITING_MAX = 5_000
 class Batcher(Generic[Item, Result]):
     """Collects items and runs them in batches, one batch at a time.
 
-    `run` answers one result, or the exception to raise, per item, in order. `keys_of` names what two items of one batch may not share; the second
-    one goes into the next batch.
+    `run` answers one result, or the exception to raise, per item, in order. `keys_of` names what two items of one batch
+    may not share; the second one goes into the next batch.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Batcher(Generic[Item, Result]):
             batch = self._next_batch()
             try:
                 results = await self._run([item for item, _ in batch])
-            except BaseException as error:  # noqa: BLE001  every waiter has to learn of it, then it goes on its way
+            except BaseException as error:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())

@@ -53,7 +53,7 @@ class DatabaseSettings:
     statement_cache: int = 200
 
 
-class CommitUnknown(Exception):  # noqa: N818  it is a state of knowledge, not a failure
+class CommitUnknown(Exception):
     """The connection went away before the answer came: the statement may have committed."""
 
 
@@ -115,23 +115,29 @@ class Pool:
         except TimeoutError:
             raise Overloaded("the database is busy; try again soon", retry_after_seconds=1) from None
         try:
+            connection = await self._borrow()
             try:
-                connection = await self._pool.acquire(timeout=RECONNECT_SECONDS)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-                raise StorageUnavailable(
-                    "the database cannot be reached; try again soon", retry_after_seconds=2
-                ) from error
-            try:
-                yield cast("Connection", connection)
+                yield connection
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if is_connection_lost(error):
                     raise CommitUnknown from error
                 raise
             finally:
-                with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-                    await self._pool.release(connection)
+                await self._give_back(connection)
         finally:
             self._slots.release()
+
+    async def _borrow(self) -> Connection:
+        assert self._pool is not None
+        try:
+            return cast("Connection", await self._pool.acquire(timeout=RECONNECT_SECONDS))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
+
+    async def _give_back(self, connection: Connection) -> None:
+        assert self._pool is not None
+        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+            await self._pool.release(connection)  # type: ignore[arg-type]  a proxy of the pool's
 
     async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
         """Run a reading statement; once more on another connection if this one is gone. Raises: as connection()."""

@@ -1,4 +1,4 @@
-"""Bring a database to the schema of this version: plain `.sql` folders, each applied once, in order, in one transaction.
+"""Bring a database to the schema of this version: plain `.sql` folders, each applied once, in one transaction.
 
 The statements here are not in a `.sql` file: they make roles and run before there is a schema to prepare them on.
 """
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import asyncpg
 
@@ -49,8 +49,7 @@ class Migration:
     def read(cls, folder: Path) -> "Migration":
         """Read a migration's `up.sql`."""
         content = (folder / "up.sql").read_bytes()
-        # LiteralString: the text is our own file, shipped with this module.
-        return cls(folder.name, cast("LiteralString", content.decode()), hashlib.sha256(content).hexdigest())
+        return cls(folder.name, content.decode(), hashlib.sha256(content).hexdigest())
 
 
 def migrations(folder: Path = _FOLDER) -> Sequence[Migration]:
@@ -127,10 +126,10 @@ def _missing(known: Sequence[Migration], applied: Mapping[str, str]) -> Sequence
 
 @asynccontextmanager
 async def _only_one(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """Hold the advisory lock. It is polled: a wait inside Postgres is a snapshot that blocks concurrent index builds."""
+    """Hold the advisory lock. It is polled: a statement that waits in Postgres blocks concurrent index builds."""
     try:
         async with asyncio.timeout(_LOCK_WAIT_SECONDS):
-            while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):
+            while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110  no event
                 await asyncio.sleep(_LOCK_PAUSE_SECONDS)
     except TimeoutError:
         raise MigrationRefused(
@@ -192,7 +191,8 @@ async def _prepare_schema(connection: asyncpg.Connection) -> None:
 
 async def _by_hand(connection: asyncpg.Connection, refused: asyncpg.PostgresError) -> MigrationRefused:
     """Say what an administrator has to run once."""
-    login, database = await connection.fetchrow("select quote_ident(current_user), quote_ident(current_database())")
+    login = await connection.fetchval("select quote_ident(current_user)")
+    database = await connection.fetchval("select quote_ident(current_database())")
     return MigrationRefused(
         f"the login {login} may not prepare the database ({refused}); let an administrator run, in {database}:\n"
         + _BY_HAND.format(login=login, database=database)

@@ -55,13 +55,13 @@ async def lock_payment(connection: asyncpg.Connection, merchant_id: UUID, paymen
 
 async def remember_provider_payment(
     pool: Pool, *, merchant_id: UUID, payment_id: UUID, number: int, provider_payment_id: str, at: datetime
-) -> str:
-    """Commit the gateway's id of a reserved object; answers the id that is now stored."""
+) -> bool:
+    """Commit the gateway's id of a reserved object; False if the attempt is closed or holds another id."""
     async with pool.connection() as connection:
         rows = await connection.fetch(
             SQL["remember_provider_payment"], merchant_id, payment_id, number, provider_payment_id, at
         )
-    return str(rows[0]["provider_payment_id"])
+    return bool(rows)
 
 
 async def claim_due_attempts(

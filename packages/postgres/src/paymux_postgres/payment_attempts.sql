@@ -62,10 +62,11 @@ select merchant_id, id, version, event_position, event_sequence from moved
 select true from payments where merchant_id = $1 and id = $2 for update
 
 -- remember_provider_payment --
--- Commit the gateway's id of a reserved object before the charge is sent. The first id stays.
+-- Commit the gateway's id of a reserved object before the charge is sent. The first id stays; a closed attempt takes none.
 update payment_attempts
 set provider_payment_id = coalesce(provider_payment_id, $4), updated_at = $5
-where merchant_id = $1 and payment_id = $2 and number = $3
+where merchant_id = $1 and payment_id = $2 and number = $3 and finished_at is null
+  and (provider_payment_id is null or provider_payment_id = $4)
 returning provider_payment_id
 
 -- claim_due_attempts --

@@ -90,7 +90,7 @@ async def list_payments(pool: Pool, *values: object) -> tuple[list[UUID], int, U
 async def cancel_unconfirmed(
     pool: Pool, *, before: Payment, after: Payment, key: Key, body: bytes, actor: str, request_id: str
 ) -> bool:
-    """Cancel a payment nobody confirmed; False if it has moved on meanwhile. Raises: UniqueViolationError for the key."""
+    """Cancel a payment nobody confirmed; False if it has moved on. Raises: UniqueViolationError for the key."""
     async with pool.connection() as connection:
         rows = await connection.fetch(
             SQL["cancel_unconfirmed"],

@@ -1,4 +1,4 @@
-"""Load the statements of a `.sql` file: each starts with `-- name --`, followed by a sentence that says why it exists."""
+"""Load the statements of a `.sql` file: each starts with `-- name --` and a sentence that says why it exists."""
 
 import re
 from collections.abc import Mapping

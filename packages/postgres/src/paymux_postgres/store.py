@@ -64,9 +64,9 @@ class PostgresStore:
                 try:
                     async with connection.transaction():
                         born = await payments.create_payments(connection, [new])
-                        if born and await payment_attempts.open_attempts(connection, [phase]):
-                            return True
-                        raise _RolledBack
+                        moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
+                        _insist(moved)
+                        return True
                 except (_RolledBack, asyncpg.UniqueViolationError):
                     return False
         except CommitUnknown as error:
@@ -180,8 +180,8 @@ class PostgresStore:
 
     async def remember_provider_payment(
         self, *, merchant_id: UUID, payment_id: UUID, number: int, provider_payment_id: str, at: datetime
-    ) -> str:
-        """Commit the gateway's id before the charge is sent; answers the stored one. Raises: StorageUnavailable."""
+    ) -> bool:
+        """Commit the gateway's id before the charge; False if the attempt moved on. Raises: StorageUnavailable."""
         for _ in range(2):
             try:
                 return await payment_attempts.remember_provider_payment(
@@ -211,7 +211,7 @@ class PostgresStore:
                 continue  # phase 2 is a compare-and-set: running it again changes nothing
         raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2)
 
-    async def _run_phase_twos(self, items: Sequence[PhaseTwo]) -> Sequence[bool | None | Exception]:
+    async def _run_phase_twos(self, items: Sequence[PhaseTwo]) -> Sequence[bool | Exception | None]:
         async def together(batch: Sequence[PhaseTwo]) -> Sequence[bool | None]:
             return await outcomes.record_outcomes(self._lanes["phase_two"], batch)
 
@@ -277,7 +277,12 @@ class PostgresStore:
         return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
 
 
-class _RolledBack(Exception):  # noqa: N818  leaves the transaction, nothing more
+def _insist(moved: set[UUID]) -> None:
+    if not moved:
+        raise _RolledBack
+
+
+class _RolledBack(Exception):
     pass
 
 

@@ -25,7 +25,7 @@ from paymux_core.ids import Kind, parse_public_id
 from paymux_core.money import Money
 from paymux_core.records import PaymentMethod
 from paymux_flows.cancel import cancel_payment
-from paymux_flows.commands import CancelPayment, Caller, ConfirmPayment, CreatePayment, KeyUse, ListPayments, Reply
+from paymux_flows.commands import Caller, CancelPayment, ConfirmPayment, CreatePayment, KeyUse, ListPayments, Reply
 from paymux_flows.confirm import confirm_payment
 from paymux_flows.create import create_payment
 from paymux_flows.deps import Deps
