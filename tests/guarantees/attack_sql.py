@@ -129,8 +129,8 @@ def change(before: str, sets: str, *, position: str = "event_position", sequence
         f"event_sequence = event_sequence + 1, version = version + 1, {sets} "
         "where merchant_id = :m and id = :p returning *) "
         "insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status, "
-        f"actor, reason, body, recorded_at) select merchant_id, id, {position}, {sequence}, 'test', '{before}', status, 'test', "
-        "'test', '{}', :t from moved"
+        f"actor, reason, body, recorded_at) select merchant_id, id, {position}, {sequence}, 'test', '{before}', "
+        "status, 'test', 'test', '{}', :t from moved"
     )
 
 

@@ -17,10 +17,12 @@ from paymux_core.ids import Kind, public_id, uuid7
 from paymux_core.ports import Clock
 from paymux_core.routing import Candidate
 from paymux_flows.deps import Deps
+from paymux_postgres.api_keys import live_keys_exist
 from paymux_postgres.clock import DatabaseClock
 from paymux_postgres.connections import DatabaseSettings, Pool
 from paymux_postgres.merchants import list_gateway_accounts
 from paymux_postgres.sealing import Sealer
+from paymux_postgres.server_checks import ServerUnfit, check_server
 from paymux_postgres.store import PostgresStore
 
 ACCOUNTS_SECONDS = 1.0
@@ -131,9 +133,20 @@ class Stack:
     sealer: Sealer
 
 
+async def _refuse_unfit(store: PostgresStore, settings: StackSettings) -> None:
+    async with store.pool.connection() as connection:
+        await check_server(connection)
+    shifted = settings.clock_offset_seconds != 0 or settings.clock_divisor != 1
+    if shifted and await live_keys_exist(store.pool):
+        message = (
+            "PAYMUX_TEST_CLOCK_OFFSET and PAYMUX_TEST_CLOCK_DIVISOR are refused where live keys exist; unset them."
+        )
+        raise ServerUnfit(message)
+
+
 @contextlib.asynccontextmanager
 async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Stack]:
-    """Connect everything a process needs, and disconnect it at the end. Raises: OSError, asyncpg.PostgresError."""
+    """Connect everything a process needs, and disconnect it at the end. Raises: ServerUnfit, OSError, PostgresError."""
     rng = SystemRng()
     clock = DatabaseClock(offset_seconds=settings.clock_offset_seconds)
     database = DatabaseSettings(
@@ -141,6 +154,7 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
     )
     store = PostgresStore(database, rng=rng, batch_max=settings.batch_max)
     await store.open()
+    await _refuse_unfit(store, settings)
     await clock.measure(store.pool)
     measuring = asyncio.create_task(clock.keep_measuring(store.pool))
     ids = TimeOrderedIds(clock, rng)

@@ -24,6 +24,7 @@ from paymux_core.api_keys import Scope
 from paymux_core.ids import Kind, parse_public_id, public_id
 from paymux_postgres.merchants import list_gateway_accounts, move_gateway_account
 from paymux_postgres.migrate import MigrationRefused, migrate
+from paymux_postgres.server_checks import ServerUnfit
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
 
 _PR_SET_PDEATHSIG = 1
@@ -69,7 +70,7 @@ async def run_everything(environment: Mapping[str, str]) -> int:
         else:
             starting.result()
             code = await _until_the_end(run, stopping)
-    except (EmbeddedPostgresError, MigrationRefused, OSError, RuntimeError) as error:
+    except (EmbeddedPostgresError, MigrationRefused, ServerUnfit, OSError, RuntimeError) as error:
         run.console.print(f"[red]cannot start:[/red] {error}")
         code = 1
     finally:

@@ -49,6 +49,11 @@ def _read_key(row: Row) -> ApiKeyRow:
     )
 
 
+async def live_keys_exist(pool: Pool) -> bool:
+    """Say whether any key for real money is in use."""
+    return bool((await pool.fetch(SQL["live_keys_exist"]))[0]["live"])
+
+
 async def list_api_keys(pool: Pool, merchant_id: UUID) -> list[dict[str, object]]:
     """List a merchant's keys, without anything secret."""
     return [dict(row) for row in await pool.fetch(SQL["list_api_keys"], merchant_id)]

@@ -21,3 +21,7 @@ order by merchant_id, key_id
 -- End a key's life; the first time counts.
 update api_keys set revoked_at = coalesce(revoked_at, $3) where merchant_id = $1 and key_id = $2
 returning revoked_at
+
+-- live_keys_exist --
+-- Whether real money can pass here: then no test clock may run.
+select exists (select from api_keys where livemode and revoked_at is null) as live

@@ -137,7 +137,7 @@ class Pool:
     async def _give_back(self, connection: Connection) -> None:
         assert self._pool is not None
         with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
-            await self._pool.release(connection)  # type: ignore[arg-type]  a proxy of the pool's
+            await self._pool.release(connection)  # type: ignore[arg-type]
 
     async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
         """Run a reading statement; once more on another connection if this one is gone. Raises: as connection()."""
