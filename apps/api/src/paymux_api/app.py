@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -46,7 +46,7 @@ class AppParts:
 
     operations: Sequence[Operation]
     registry: CollectorRegistry
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     ready: Ready | None = None
     """None: ready when the store answers."""
 

@@ -38,16 +38,16 @@ async def read_body(receive: Receive, *, announced_bytes: bytes | None, deadline
         raise BodyTooLarge(f"A body has at most {BODY_BYTES_MAX} bytes.")
     try:
         async with asyncio.timeout(deadline_seconds):
-            body = b""
+            body = bytearray()
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGone
-                body += message.get("body", b"")
+                body += bytes(message.get("body", b""))
                 if len(body) > BODY_BYTES_MAX:
                     raise BodyTooLarge(f"A body has at most {BODY_BYTES_MAX} bytes.")
                 if not message.get("more_body", False):
-                    return body
+                    return bytes(body)
     except TimeoutError:
         raise RequestTimeout(f"The body has to arrive within {deadline_seconds:g} s.") from None
 

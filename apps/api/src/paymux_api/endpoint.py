@@ -129,10 +129,13 @@ class PathEndpoint:
         detail = f"This path takes {self._allow[1].decode()}."
         return problem_answer(self._layer, "method_not_allowed", detail, headers.request_id, (self._allow,))
 
+    def _refuse_when_crowded(self) -> None:
+        if self._layer.measures.in_flight > self._layer.settings.requests_in_flight_max:
+            raise Overloaded("Too many requests are under way.", retry_after_seconds=1)
+
     async def _answer(self, operation: Operation, scope: Scope, receive: Receive, headers: RequestHeaders) -> Answer:
         try:
-            if self._layer.measures.in_flight > self._layer.settings.requests_in_flight_max:
-                raise Overloaded("Too many requests are under way.", retry_after_seconds=1)
+            self._refuse_when_crowded()
             call = await self._checked(operation, scope, receive, headers)
             reply = await self._run(operation, call)
         except Refused as refusal:
@@ -231,7 +234,7 @@ class UnknownPath:
         """Take what all paths share."""
         self._layer = layer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
         """Answer 404; a WebSocket is closed."""
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})

@@ -1,7 +1,7 @@
 """What merchants send: one struct per body and query, strict in types, names and lengths."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -26,7 +26,7 @@ PaymentStatusName = Literal[
     "requires_confirmation", "processing", "requires_action", "requires_capture", "succeeded", "failed", "canceled"
 ]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset.")]
-assert set(PaymentStatusName.__args__) == set(PaymentStatus)
+assert set(get_args(PaymentStatusName)) == set(PaymentStatus)
 
 
 class PaymentMethodBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""What the API process is told: `PAYMUX_*` of the environment, read once, refused with a sentence when it makes no sense."""
+"""What the API process is told: `PAYMUX_*` of the environment, read once, refused when it makes no sense."""
 
 import os
 import re

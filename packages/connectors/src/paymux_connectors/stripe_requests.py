@@ -112,9 +112,7 @@ def _get(account: GatewayAccount, path: str, query: _Fields) -> HttpRequest:
     )
 
 
-def _post(
-    account: GatewayAccount, path: str, *, verb: Verb, key: str, shown: _Fields, hidden: _Fields
-) -> HttpRequest:
+def _post(account: GatewayAccount, path: str, *, verb: Verb, key: str, shown: _Fields, hidden: _Fields) -> HttpRequest:
     return HttpRequest(
         verb=verb,
         method="POST",

@@ -71,7 +71,7 @@ def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) 
     """Work out what a finding does. The payment's attempts are replaced; counters and version are the caller's."""
     before = payment.attempts[number - 1]
     verdict = judge(finding.outcome, asked=finding.asked, history=_history(before, finding))
-    attempt = _attempt_after(before, verdict, finding, clocks)
+    attempt = _not_past_deadline(_attempt_after(before, verdict, finding, clocks), payment, finding.now)
     if finding.review is not None and attempt.status not in ATTEMPT_CLOSED and payment.review is None:
         verdict = replace(verdict, review=finding.review)
     moves_on = _may_move_on(payment, attempt, verdict, finding)
@@ -121,6 +121,14 @@ def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: 
         finished_at=finding.now if closed_now else before.finished_at,
         updated_at=finding.now,
     )
+
+
+def _not_past_deadline(attempt: Attempt, payment: Payment, now: datetime) -> Attempt:
+    """Look at the deadline at the latest: a person is told then, not at the next pause after it."""
+    deadline, due = payment.processing_deadline_at, attempt.next_check_at
+    if attempt.status in ATTEMPT_CLOSED or deadline is None or due is None or not now < deadline < due:
+        return attempt
+    return replace(attempt, next_check_at=deadline)
 
 
 def _last_charge_at(before: Attempt, finding: Finding) -> datetime | None:
