@@ -28,8 +28,12 @@ def answer(payment: Payment, *, success_status: int, deps: Deps) -> Reply:
         http_status=status,
         body=render_payment(payment),
         retry_after_seconds=_retry_after(payment, deps) if status == ACCEPTED else None,
-        location=f"/payments/{public_id(Kind.PAYMENT, payment.id)}" if success_status == CREATED else None,
+        location=_location(payment.id) if success_status == CREATED else None,
     )
+
+
+def _location(payment_id: UUID) -> str:
+    return f"/payments/{public_id(Kind.PAYMENT, payment_id)}"
 
 
 def _retry_after(payment: Payment, deps: Deps) -> int:
@@ -63,7 +67,13 @@ async def replay(caller: Caller, use: KeyUse, deps: Deps) -> Reply | None:
             "this Idempotency-Key was first used with another request; use a new key for a new request"
         )
     if stored.body is not None and stored.response_status is not None:
-        return Reply(stored.response_status, stored.body, replayed=True)
+        created = stored.response_status == CREATED
+        return Reply(
+            stored.response_status,
+            stored.body,
+            replayed=True,
+            location=_location(stored.payment_id) if created else None,
+        )
     payment = await _live(caller, stored, deps)
     success = stored.success_status or CREATED
     reply = answer(payment, success_status=success, deps=deps)

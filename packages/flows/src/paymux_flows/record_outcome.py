@@ -66,11 +66,17 @@ async def record_outcome(report: Report, deps: Deps) -> Recorded:
         if await deps.store.record_outcome(phase):
             candidate = None if choice is None else choice.candidate
             again = choice is not None and choice.reason == "same_account_again"
-            return Recorded(phase.after, phase.opened, candidate, again, sent_at)
+            return Recorded(_as_written(phase), phase.opened, candidate, again, sent_at)
         loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
         assert loaded is not None, "a payment is never deleted"
         payment = loaded
     raise Overloaded("this payment is changing too quickly; read it again soon", retry_after_seconds=2)
+
+
+def _as_written(phase: PhaseTwo) -> Payment:
+    """The payment with its attempt as it now is, also where only the attempt's row moved."""
+    attempts = tuple(phase.attempt if a.number == phase.attempt.number else a for a in phase.after.attempts)
+    return replace(phase.after, attempts=attempts)
 
 
 def _phase_two(

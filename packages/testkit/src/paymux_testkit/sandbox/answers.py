@@ -12,6 +12,7 @@ from .scripts import DECLINES, Reply
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _ROWS_PER_PIECE = 500
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def rows_answer(rows: Iterable[Mapping[str, object]]) -> Answer:
 
 def to_json(content: Mapping[str, object]) -> bytes:
     """Write JSON in its one form here."""
-    return json.dumps(content, separators=(",", ":")).encode()
+    return _encode(content).encode()
 
 
 def charge_view(charge: Charge) -> dict[str, object]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 Callback = Callable[[], None]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class JournalDamaged(Exception):
@@ -60,7 +61,7 @@ class Journal:
 
     def append(self, entry: dict[str, object]) -> None:
         """Hand a line to the next group."""
-        self._waiting_lines.append(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._waiting_lines.append(_encode(entry).encode() + b"\n")
         if not self._is_writing:
             # Not at once: everything that arrives in this turn of the loop joins the group.
             self._is_writing = True

@@ -17,6 +17,7 @@ from .wire import Request
 GATEWAYS = frozenset({"mock", "flaky"})
 BAD_KEY = "sandbox_bad_key"
 KEY_CHARACTERS_MAX = 255
+_encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 AMOUNT_MAX = 2**53  # more cannot be written as a JSON number that everyone reads alike
 
 
@@ -46,7 +47,7 @@ class _Call:
 
     @property
     def digest(self) -> str:
-        canonical = json.dumps(self.body, sort_keys=True, separators=(",", ":"))
+        canonical = _encode_sorted(self.body)
         return hashlib.sha256(f"{self.request.path}\n{canonical}".encode()).hexdigest()[:32]
 
     def text(self, name: str) -> str:

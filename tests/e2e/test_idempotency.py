@@ -1,0 +1,161 @@
+"""However often and however fast a merchant asks, the gateway charges once, and the answer stays the same."""
+
+import asyncio
+import json
+from collections import Counter
+
+import pytest
+
+from tests.support.http import Merchant, eventually, hang_up
+from tests.support.stack import Stack
+
+
+@pytest.mark.slow
+async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    keys = [f"crowd-{n}" if n % 2 else "crowd-same" for n in range(500)]
+    replies = await asyncio.gather(*(shop.confirm(payment_id, key=key) for key in keys))
+    firsts = [reply for reply in replies if reply.status == 200 and not reply.is_replay]
+    assert len(firsts) == 1
+    others = Counter((reply.status, reply.code) for reply in replies if reply not in firsts and reply.status != 200)
+    assert set(others) <= {
+        (202, None),
+        (409, "idempotency_key_in_use"),
+        (409, "payment_unexpected_state"),
+        (429, "rate_limited"),
+    }
+    payment = await shop.settled(payment_id)
+    assert payment["status"] == "succeeded"
+    assert len(list(_attempts(payment))) == 1
+    assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
+
+
+@pytest.mark.slow
+async def test_a_storm_of_a_thousand_with_one_key_reaches_the_gateway_once(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    replies = await asyncio.gather(*(shop.confirm(payment_id, key="storm") for _ in range(1000)))
+    assert sum(reply.status == 200 and not reply.is_replay for reply in replies) == 1
+    assert {reply.status for reply in replies} <= {200, 202, 409}
+    assert len({reply.body for reply in replies if reply.status == 200}) == 1
+    assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
+
+
+async def test_a_merchant_with_limits_is_told_to_wait(stack: Stack) -> None:
+    limited = stack.new_merchant(limits={})
+    payment_id = await limited.new_payment("sandbox_approve")
+    replies = await asyncio.gather(*(limited.confirm(payment_id, key="too-often") for _ in range(100)))
+    refused = [reply for reply in replies if reply.status == 429]
+    assert refused
+    assert all(reply.code == "rate_limited" and int(reply.headers["retry-after"]) >= 1 for reply in refused)
+    assert len(stack.sandbox.charges(payment_id)) == 1
+
+
+async def test_the_replay_of_a_final_answer_is_byte_identical(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    first = await shop.confirm(payment_id, key="again", off_session=False)
+    second = await shop.confirm(payment_id, key="again", off_session=False)
+    assert first.status == second.status == 200
+    assert first.body == second.body
+    assert (first.is_replay, second.is_replay) == (False, True)
+    assert len(stack.charge_requests(payment_id)) == 1
+
+
+async def test_the_order_and_spacing_of_fields_do_not_make_another_request(shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    fields = {"off_session": False, "return_url": "https://shop.example/back"}
+    path = f"/payments/{payment_id}/confirm"
+    first = await shop.send("POST", path, json.dumps(fields, indent=2).encode(), key="canonical")
+    second = await shop.send("POST", path, json.dumps(dict(reversed(fields.items()))).encode(), key="canonical")
+    assert (second.status, second.is_replay, second.body) == (200, True, first.body)
+
+
+async def test_the_same_key_with_another_body_is_422_and_changes_nothing(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    first = await shop.confirm(payment_id, key="reused")
+    other = await shop.confirm(payment_id, key="reused", off_session=True)
+    assert (other.status, other.code) == (422, "idempotency_key_reused")
+    assert (await shop.confirm(payment_id, key="reused")).body == first.body
+    assert len(stack.charge_requests(payment_id)) == 1
+
+
+async def test_the_same_key_for_another_payment_is_422(stack: Stack, shop: Merchant) -> None:
+    first, second = await shop.new_payment("sandbox_approve"), await shop.new_payment("sandbox_approve")
+    await shop.confirm(first, key="two-payments")
+    reply = await shop.confirm(second, key="two-payments")
+    assert (reply.status, reply.code) == (422, "idempotency_key_reused")
+    assert stack.sandbox.requests(second) == []
+
+
+async def test_an_invalid_body_under_a_used_key_is_validation_failed(shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    await shop.confirm(payment_id, key="used-then-invalid")
+    reply = await shop.confirm(payment_id, key="used-then-invalid", off_session="yes")
+    assert (reply.status, reply.code) == (422, "validation_failed")
+
+
+async def test_while_the_first_request_runs_its_key_is_in_use(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_timeout_after_charge")
+    first = asyncio.ensure_future(shop.confirm(payment_id, key="running"))
+    await _reaches_gateway(stack, payment_id)
+    second = await shop.confirm(payment_id, key="running")
+    assert (second.status, second.code) == (409, "idempotency_key_in_use")
+    assert int(second.headers["retry-after"]) >= 1
+    assert (await first).status == 202
+    assert (await shop.settled(payment_id))["status"] == "succeeded"
+    last = await shop.confirm(payment_id, key="running")
+    assert (last.status, last.is_replay, last.content["status"]) == (200, True, "succeeded")
+    assert len(stack.sandbox.charges(payment_id)) == 1
+
+
+async def test_another_key_while_an_attempt_is_alive_is_409_with_the_state(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_pending")
+    assert (await shop.confirm(payment_id, key="alive-1")).status == 202
+    reply = await shop.confirm(payment_id, key="alive-2")
+    assert (reply.status, reply.code) == (409, "payment_unexpected_state")
+    assert reply.content["current_status"] == "processing"
+    assert len(stack.charge_requests(payment_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [(None, "idempotency_key_required"), ("x" * 256, "idempotency_key_invalid"), ("é", "idempotency_key_invalid")],
+)
+async def test_a_confirm_needs_a_wellformed_key(key: str | None, code: str, stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    reply = await shop.post(f"/payments/{payment_id}/confirm", {}, key=key)
+    assert (reply.status, reply.code) == (400, code)
+    assert stack.sandbox.requests(payment_id) == []
+
+
+async def test_a_create_is_replayed_as_the_payment_now_is(stack: Stack, shop: Merchant) -> None:
+    fields = {"amount": 1, "currency": "eur", "payment_method": {"type": "card", "token": "sandbox_approve"}}
+    first = await shop.post("/payments", fields, key="create-twice")
+    await shop.confirm(first.payment_id, key="confirm-between")
+    second = await shop.post("/payments", fields, key="create-twice")
+    assert (second.status, second.is_replay, second.payment_id) == (201, True, first.payment_id)
+    assert (first.content["status"], second.content["status"]) == ("requires_confirmation", "succeeded")
+
+
+async def test_a_client_that_hangs_up_is_charged_once_and_its_key_answers(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_timeout_after_charge")
+    _, writer = await shop.connect()
+    writer.write(shop.request_bytes("POST", f"/payments/{payment_id}/confirm", b"{}", key="hung-up"))
+    await _reaches_gateway(stack, payment_id)
+    await hang_up(writer)
+    assert (await shop.settled(payment_id))["status"] == "succeeded"
+    reply = await shop.confirm(payment_id, key="hung-up")
+    assert (reply.status, reply.is_replay, reply.content["status"]) == (200, True, "succeeded")
+    assert len(stack.sandbox.charges(payment_id)) == 1
+
+
+async def _reaches_gateway(stack: Stack, payment_id: str) -> None:
+    async def requests() -> int:
+        return len(await asyncio.to_thread(stack.sandbox.requests, payment_id))
+
+    await eventually(requests, bool)
+
+
+def _attempts(payment: dict[str, object]) -> list[object]:
+    attempts = payment["attempts"]
+    assert isinstance(attempts, list)
+    return attempts
