@@ -25,10 +25,11 @@ from tests.support.postgres import Database
 POINTS = 12
 """4 calls, 3 ways to die: a new await in a confirm changes this consciously."""
 TRUTHS = {
-    "sandbox_approve": ("succeeded", 1),
-    "sandbox_decline_hard": ("failed", 0),
-    "sandbox_pending": ("succeeded", 1),
-    "sandbox_error_before_charge_always": ("failed", 0),
+    "sandbox_approve": {("succeeded", 1)},
+    "sandbox_decline_hard": {("failed", 0)},
+    # Time is ours and the gateway's pause is not: it may be fenced at the deadline before it charges.
+    "sandbox_pending": {("succeeded", 1), ("failed", 0)},
+    "sandbox_error_before_charge_always": {("failed", 0)},
 }
 _TEST_MODE = False
 
@@ -48,7 +49,7 @@ def test_the_number_of_crash_points_is_the_one_checked_in() -> None:
 @pytest.mark.parametrize("resumer", ["client", "worker"])
 @pytest.mark.parametrize("dies", list(Dies))
 @pytest.mark.parametrize("at", range(1, len(PORT_CALLS) + 1))
-async def test_a_crash_heals(  # noqa: PLR0917  one argument for each thing that varies
+async def test_a_crash_heals(
     database: Database, sandbox: SandboxProcess, at: int, dies: Dies, resumer: str, token: str
 ) -> None:
     async with set_up(database.dsn, sandbox.url, seed=f"{at} {dies} {resumer} {token}") as stage:
@@ -65,8 +66,8 @@ async def test_a_crash_heals(  # noqa: PLR0917  one argument for each thing that
             assert reply.http_status in (200, 202)
         payment = await _settled(stage, payment_id)
         violations = await _violations(database, stage)
-    status, charges = TRUTHS[token]
-    assert (payment.status, len(sandbox.charges(public_id(Kind.PAYMENT, payment_id)))) == (status, charges)
+    charges = sandbox.charges(public_id(Kind.PAYMENT, payment_id))
+    assert (str(payment.status), len(charges)) in TRUTHS[token]
     assert len(payment.attempts) == 1
     assert violations == []
 

@@ -57,7 +57,7 @@ async def test_everything_resolves_after_a_process_is_killed_under_load(
 
     load = asyncio.gather(*(pay(n, token) for n, token in enumerate(islice(cycle(TOKENS), PAYMENTS))))
     for kill in range(1, KILLS + 1):
-        await eventually(_count_of(answered), lambda count, kill=kill: count >= kill * PAYMENTS // (KILLS + 2))
+        await _answers_reach(answered, kill * PAYMENTS // (KILLS + 2))
         children[who].kill()
         children[who].start()
     await stack.ready()
@@ -84,15 +84,8 @@ async def _insist(merchant: Merchant, fields: dict[str, object], *, key: str) ->
     return reply
 
 
-def _count_of(answered: list[Reply]) -> "Counting":
-    return Counting(answered)
+async def _answers_reach(answered: list[Reply], enough: int) -> None:
+    async def count() -> int:
+        return len(answered)
 
-
-class Counting:
-    """How many answers there are by now."""
-
-    def __init__(self, answered: list[Reply]) -> None:
-        self._answered = answered
-
-    async def __call__(self) -> int:
-        return len(self._answered)
+    await eventually(count, lambda answers: answers >= enough)

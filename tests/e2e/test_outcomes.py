@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import pytest_asyncio
 
 from tests.support.http import Merchant
 from tests.support.stack import Stack
@@ -27,7 +28,7 @@ ENDS = {
 """A re-send after silence charges; a 500 that is kept under its key never does, so it is fenced."""
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def payments(shop: Merchant) -> dict[str, str]:
     """One confirmed payment per token, all under way at once."""
 

@@ -388,7 +388,7 @@ async def test_a_connection_that_idled_too_long_is_not_used_again(
 
 @pytest.mark.parametrize("ending", ["reset", "close"])
 @pytest.mark.parametrize("kind", ["charge", "look_up"])
-async def test_a_kept_alive_connection_that_dies_is_stale_and_nothing_is_sent_twice(  # noqa: PLR0913
+async def test_a_kept_alive_connection_that_dies_is_stale_and_nothing_is_sent_twice(
     transport: Transport,
     gateway_of: GatewayOf,
     limits: CallLimits,
@@ -499,9 +499,7 @@ def server_tls(folder: Path) -> ssl.SSLContext:
     )
     (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")

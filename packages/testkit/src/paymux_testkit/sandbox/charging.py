@@ -45,6 +45,7 @@ class Charging:
         self._ledger = ledger
         self._settings = settings
         self._schedule = schedule
+        self._limited: set[str] = set()
 
     def charge(self, request: ChargeRequest, script: Script) -> Answer:
         """Charge, or answer what was answered, or misbehave."""
@@ -76,7 +77,17 @@ class Charging:
             record = _answered(record, charged)
         self._ledger.write(record, charge=charged)
 
+    def _once_per_payment(self, request: ChargeRequest, script: Script) -> Script:
+        """A limiter is about traffic: after its certified 429 the next try charges, whatever key and account it has."""
+        if script.reply is not Reply.RATE_LIMITED or script.always:
+            return script
+        if request.payment_id in self._limited:
+            return Script(Booking.CHARGED)
+        self._limited.add(request.payment_id)
+        return script
+
     def _charge_first(self, request: ChargeRequest, script: Script) -> Answer:
+        script = self._once_per_payment(request, script)
         charge = self._charge_of(request, script)
         record = KeyRecord(
             request.gateway, request.key, request.digest, charge_id=None if charge is None else charge.id
