@@ -38,7 +38,8 @@ async def test_a_storm_of_a_thousand_with_one_key_reaches_the_gateway_once(stack
     others = Counter(
         (reply.status, reply.code, reply.content.get("detail")) for reply in replies if reply.status != 200
     )
-    assert {status for status, _, _ in others} <= {202, 409}, others
+    # 503: the pool for reads is small, and who waits for it too long is refused before anything is stored.
+    assert {status for status, _, _ in others} <= {202, 409, 503}, others
     assert len({reply.body for reply in replies if reply.status == 200}) == 1
     assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
 

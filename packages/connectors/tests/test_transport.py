@@ -1,3 +1,4 @@
+# tidy-skip: file-length: every way a wire can fail, in one place; to be split
 """What the transport says of each way a request can go wrong, against real sockets, and what the gateway saw of it."""
 
 import asyncio

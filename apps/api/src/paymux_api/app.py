@@ -118,6 +118,8 @@ def _starlette(operations: Sequence[Operation], layer: Layer) -> Starlette:
     app = Starlette(
         routes=[Route(path, PathEndpoint(of_path, layer)) for path, of_path in by_path.items()], lifespan=lifespan
     )
+    # Every path answers its own failures, so Starlette's two layers around the router would never act.
+    app.middleware_stack = app.router
     app.router.redirect_slashes = False
     app.router.default = UnknownPath(layer)
     return app

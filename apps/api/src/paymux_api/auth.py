@@ -4,6 +4,7 @@ import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from paymux_api.problems import AuthenticationRequired, PermissionDenied
@@ -15,6 +16,7 @@ REMEMBER_SECONDS = 4.0
 """A revoked key works no longer than 5 s; one second is left for the look-up itself."""
 _REMEMBERED_MAX = 10_000
 _NOBODY = bytes(32)
+_KEY_ID = slice(len("Bearer pmx_test_"), len("Bearer pmx_test_") + 10)
 _DETAIL = "Send `Authorization: Bearer <api key>` with a key that is valid."
 
 
@@ -26,8 +28,17 @@ class ApiKeyStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A header that was checked, whose key it is, and how long that holds in monotonic seconds."""
+
+    until: float
+    authorization: bytes
+    row: ApiKeyRow
+
+
 class Authenticator:
-    """Checks keys. Rows are remembered for `REMEMBER_SECONDS`; one look-up per key runs at a time."""
+    """Checks keys. They are remembered for `REMEMBER_SECONDS`; one look-up per key runs at a time."""
 
     def __init__(self, store: ApiKeyStore, *, clock: Clock, peppers: Mapping[int, bytes]) -> None:
         """Keep the peppers by version; the newest is used for the comparison that leads nowhere."""
@@ -36,22 +47,36 @@ class Authenticator:
         self._clock = clock
         self._peppers = peppers
         self._newest_pepper = peppers[max(peppers)]
-        self._remembered: OrderedDict[str, tuple[float, ApiKeyRow]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._looking: dict[str, asyncio.Task[ApiKeyRow | None]] = {}
 
     async def authenticate(self, authorization: bytes | None) -> ApiKeyRow:
         """Find the key that a header names. Raises: AuthenticationRequired."""
+        remembered = None if authorization is None else self._remembered.get(authorization[_KEY_ID])
+        if remembered is not None and remembered.until > self._clock.monotonic():
+            # The whole header was checked moments ago: the same bytes are the same key, without the hash.
+            if hmac.compare_digest(remembered.authorization, authorization or b"") and self._is_valid(remembered.row):
+                return remembered.row
+        return await self._authenticate_anew(authorization)
+
+    async def _authenticate_anew(self, authorization: bytes | None) -> ApiKeyRow:
         token = _bearer(authorization)
-        if token is None:
+        if token is None or authorization is None:
             raise AuthenticationRequired(_DETAIL)
-        remembered = self._remembered.get(token.key_id)
-        if remembered is not None and remembered[0] > self._clock.monotonic():
-            row: ApiKeyRow | None = remembered[1]
-        else:
-            row = await self._look_up(token.key_id)
+        # Counted from before the look-up: the row may be revoked while its copy is on the way.
+        until = self._clock.monotonic() + REMEMBER_SECONDS
+        row = await self._look_up(token.key_id)
         if not self._matches(token, row) or row is None or not self._is_valid(row):
             raise AuthenticationRequired(_DETAIL)
+        self._remember(_Remembered(until, authorization, row))
         return row
+
+    def _remember(self, checked: "_Remembered") -> None:
+        name = checked.authorization[_KEY_ID]
+        self._remembered[name] = checked
+        self._remembered.move_to_end(name)
+        if len(self._remembered) > _REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
 
     def _matches(self, token: ApiKeyToken, row: ApiKeyRow | None) -> bool:
         """Compare in constant time; a key that does not exist costs the same comparison."""
@@ -71,23 +96,10 @@ class Authenticator:
         """Read a row; those who ask for the same key meanwhile share the answer."""
         task = self._looking.get(key_id)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._read(key_id))
+            task = asyncio.get_running_loop().create_task(self._store.find_api_key(key_id))
             self._looking[key_id] = task
             task.add_done_callback(lambda _: self._looking.pop(key_id, None))
         return await asyncio.shield(task)
-
-    async def _read(self, key_id: str) -> ApiKeyRow | None:
-        # Counted from before the look-up: the row may be revoked while its copy is on the way.
-        until = self._clock.monotonic() + REMEMBER_SECONDS
-        row = await self._store.find_api_key(key_id)
-        if row is None:
-            self._remembered.pop(key_id, None)
-            return None
-        self._remembered[key_id] = (until, row)
-        self._remembered.move_to_end(key_id)
-        if len(self._remembered) > _REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
-        return row
 
 
 def require_scope(row: ApiKeyRow, scope: Scope) -> None:

@@ -148,7 +148,8 @@ class PathEndpoint:
             )
             detail = "This is recorded under the request_id."
             return problem_answer(self._layer, "internal_error", detail, headers.request_id)
-        return Answer(reply.http_status, reply.body, operation.content_type.encode(), _reply_headers(reply))
+        headers_of_its_own = (*operation.headers, *_reply_headers(reply))
+        return Answer(reply.http_status, reply.body, operation.content_type.encode(), headers_of_its_own)
 
     async def _checked(self, operation: Operation, scope: Scope, receive: Receive, headers: RequestHeaders) -> Call:
         """Walk all checks, in the order the contract promises. Raises: Refused."""

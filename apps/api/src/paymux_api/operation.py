@@ -86,6 +86,8 @@ class Operation:
     """Query parameters that start so are collected into `Call.filters`: `metadata.`."""
     response: type[msgspec.Struct] | None = None
     content_type: str = "application/json"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """Beyond those every answer carries."""
     problems: Sequence[str] = ()
     key_rule: KeyRule = KeyRule.NONE
     charges: Charges = Charges.NEVER

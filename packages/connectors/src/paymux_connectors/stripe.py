@@ -138,9 +138,10 @@ def _charge(account: GatewayAccount, call: ChargeCall, *, intent_id: str) -> _St
     if text(error, "code") == UNEXPECTED_STATE:
         # Confirmed or cancelled before: only the intent itself says what it is now.
         outcome = yield from _read(account, call, intent_id=intent_id)
-        if isinstance(outcome, (NotFound, NotExecuted)):
-            return answers.unmapped(UNEXPECTED_STATE)
-        return outcome
+        if isinstance(outcome, NotExecuted):
+            # It speaks of the read; of the intent we know nothing.
+            return Unknown(UnknownReason.NO_REPLY, UNEXPECTED_STATE)
+        return answers.unmapped(UNEXPECTED_STATE) if isinstance(outcome, NotFound) else outcome
     return read_charge_refusal(reply, error)
 
 

@@ -4,6 +4,7 @@ The kit plays the gateway. It walks each exchange along the recorded answers, an
 network or the gateway go wrong instead; whatever happens, the connector gives the outcome the contract demands.
 """
 
+
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -206,7 +207,7 @@ class ConnectorConformance:
                 connector.fence(account, replace(call, fence_number=number)), recordings.fenced.replies
             ).requests
             keys.add(requests[-1].idempotency_key)
-        assert len(keys) == 2  # noqa: PLR2004  two fences
+        assert len(keys) == 2
 
     def test_methods_that_a_client_may_repeat_by_itself_move_no_money(
         self, start: Callable[[str], Exchange], courses: Mapping[str, Scenario]
@@ -356,7 +357,7 @@ class ConnectorConformance:
         call: ChargeCall,
     ) -> None:
         secrets = [*account.credentials.values(), call.token]
-        assert all(len(secret) >= 8 for secret in secrets), "plant longer secrets"  # noqa: PLR2004
+        assert all(len(secret) >= 8 for secret in secrets), "plant longer secrets"
         assert not _shown(secrets[:-1], repr(account))
         for verb, scenario in courses.items():
             played = play(start(verb), scenario.replies)

@@ -5,6 +5,11 @@ from importlib.resources import files
 from paymux_api.operation import Call, Operation
 from paymux_flows.commands import Reply
 
+# The page loads from its own host only, and nobody frames it.
+_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _PAGE = (
     ("/docs", "docs.html", "text/html; charset=utf-8"),
     ("/docs/docs.css", "docs.css", "text/css; charset=utf-8"),
@@ -35,5 +40,6 @@ def _constant(path: str, content: bytes, content_type: str) -> Operation:
         handler=constant,
         scope=None,
         content_type=content_type,
+        headers=_HEADERS,
         success={200: "The file."},
     )
