@@ -23,6 +23,8 @@ async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(st
         (409, "idempotency_key_in_use"),
         (409, "payment_unexpected_state"),
         (429, "rate_limited"),
+        # The pool for reads is small: who waits for it too long is refused before anything is stored.
+        (503, "overloaded"),
     }
     payment = await shop.settled(payment_id)
     assert payment["status"] == "succeeded"

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ _DETAIL = "Send `Authorization: Bearer <api key>` with a key that is valid."
 class ApiKeyStore(Protocol):
     """Where keys are kept."""
 
-    async def find_api_key(self, key_id: str) -> ApiKeyRow | None:
+    def find_api_key(self, key_id: str) -> Coroutine[object, object, ApiKeyRow | None]:
         """Read a key by the id inside its token."""
         ...
 
@@ -48,30 +48,36 @@ class Authenticator:
         self._peppers = peppers
         self._newest_pepper = peppers[max(peppers)]
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
-        self._looking: dict[str, asyncio.Task[ApiKeyRow | None]] = {}
+        self._looking: dict[str, tuple[float, asyncio.Task[ApiKeyRow | None]]] = {}
 
     async def authenticate(self, authorization: bytes | None) -> ApiKeyRow:
         """Find the key that a header names. Raises: AuthenticationRequired."""
-        remembered = None if authorization is None else self._remembered.get(authorization[_KEY_ID])
-        if remembered is not None and remembered.until > self._clock.monotonic():
-            # The whole header was checked moments ago: the same bytes are the same key, without the hash.
-            if hmac.compare_digest(remembered.authorization, authorization or b"") and self._is_valid(remembered.row):
-                return remembered.row
-        return await self._authenticate_anew(authorization)
+        if authorization is None:
+            raise AuthenticationRequired(_DETAIL)
+        remembered = self._remembered.get(authorization[_KEY_ID])
+        if remembered is not None and remembered.until <= self._clock.monotonic():
+            remembered = None
+        # The whole header was checked moments ago: the same bytes are the same key, without the hash.
+        if remembered is None or not hmac.compare_digest(remembered.authorization, authorization):
+            remembered = await self._checked(authorization, remembered)
+        if not self._is_valid(remembered.row):
+            raise AuthenticationRequired(_DETAIL)
+        return remembered.row
 
-    async def _authenticate_anew(self, authorization: bytes | None) -> ApiKeyRow:
+    async def _checked(self, authorization: bytes, remembered: _Remembered | None) -> _Remembered:
+        """Check a header by its hash; a row that is remembered is not read again. Raises: AuthenticationRequired."""
         token = _bearer(authorization)
-        if token is None or authorization is None:
+        if token is None:
             raise AuthenticationRequired(_DETAIL)
-        # Counted from before the look-up: the row may be revoked while its copy is on the way.
-        until = self._clock.monotonic() + REMEMBER_SECONDS
-        row = await self._look_up(token.key_id)
-        if not self._matches(token, row) or row is None or not self._is_valid(row):
+        known = (remembered.until, remembered.row) if remembered is not None else await self._look_up(token.key_id)
+        until, row = known
+        if not self._matches(token, row) or row is None:
             raise AuthenticationRequired(_DETAIL)
-        self._remember(_Remembered(until, authorization, row))
-        return row
+        checked = _Remembered(until, authorization, row)
+        self._remember(checked)
+        return checked
 
-    def _remember(self, checked: "_Remembered") -> None:
+    def _remember(self, checked: _Remembered) -> None:
         name = checked.authorization[_KEY_ID]
         self._remembered[name] = checked
         self._remembered.move_to_end(name)
@@ -92,14 +98,16 @@ class Authenticator:
         now = self._clock.now()
         return all(ends is None or ends > now for ends in (row.revoked_at, row.expires_at))
 
-    async def _look_up(self, key_id: str) -> ApiKeyRow | None:
-        """Read a row; those who ask for the same key meanwhile share the answer."""
-        task = self._looking.get(key_id)
-        if task is None:
+    async def _look_up(self, key_id: str) -> tuple[float, ApiKeyRow | None]:
+        """Read a row, and until when it holds; those who ask for the same key meanwhile share the answer."""
+        looking = self._looking.get(key_id)
+        if looking is None:
+            # Counted from before the look-up: the row may be revoked while its copy is on the way.
+            until = self._clock.monotonic() + REMEMBER_SECONDS
             task = asyncio.get_running_loop().create_task(self._store.find_api_key(key_id))
-            self._looking[key_id] = task
+            looking = self._looking[key_id] = (until, task)
             task.add_done_callback(lambda _: self._looking.pop(key_id, None))
-        return await asyncio.shield(task)
+        return looking[0], await asyncio.shield(looking[1])
 
 
 def require_scope(row: ApiKeyRow, scope: Scope) -> None:

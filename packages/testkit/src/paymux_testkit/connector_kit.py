@@ -4,7 +4,6 @@ The kit plays the gateway. It walks each exchange along the recorded answers, an
 network or the gateway go wrong instead; whatever happens, the connector gives the outcome the contract demands.
 """
 
-
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
