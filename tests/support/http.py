@@ -74,7 +74,7 @@ class Merchant:
         try:
             writer.write(request)
             async with asyncio.timeout(REPLY_SECONDS_MAX):
-                return _parsed(await reader.read())
+                return _parsed(await _everything(reader))
         finally:
             await hang_up(writer)
 
@@ -153,6 +153,15 @@ async def hang_up(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
+
+
+async def _everything(reader: asyncio.StreamReader) -> bytes:
+    """Read until the end; a reset after the answer takes nothing away from it."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := await reader.read(1 << 16):
+            received += chunk
+    return received
 
 
 def _parsed(raw: bytes) -> Reply:

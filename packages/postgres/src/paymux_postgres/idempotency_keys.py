@@ -5,17 +5,20 @@ from uuid import UUID
 
 from paymux_core.phases import StoredKey
 from paymux_postgres import queries
-from paymux_postgres.connections import Lane, Pool
+from paymux_postgres.connections import Lane, Row
 
 SQL = queries.load(__file__)
 
 
-async def find_key(pool: Pool, merchant_id: UUID, idempotency_key: str) -> StoredKey | None:
-    """Read what became of a key."""
-    rows = await pool.fetch(SQL["find_key"], merchant_id, idempotency_key)
-    if not rows:
-        return None
-    row = rows[0]
+async def read_keys(lane: Lane, keys: Sequence[tuple[UUID, str]]) -> dict[int, StoredKey]:
+    """Read what became of keys: index in `keys` → the key, where there is one."""
+    rows = await lane.fetch(
+        SQL["read_keys"], list(range(len(keys))), [merchant for merchant, _ in keys], [key for _, key in keys]
+    )
+    return {row["ord"]: _read_key(row) for row in rows}
+
+
+def _read_key(row: Row) -> StoredKey:
     return StoredKey(
         request_hash=row["request_hash"],
         payment_id=row["payment_id"],

@@ -1,11 +1,12 @@
--- find_key --
--- Read what became of a key: whose it is, whether it is finished, and the stored answer of a terminal payment.
-select k.request_hash, k.payment_id, k.attempt_number, k.finished_at, k.owned_until, k.success_status, k.response_status,
+-- read_keys --
+-- Read what became of many keys: whose they are, whether they are finished, and the stored answer of a terminal payment.
+select i.ord, k.request_hash, k.payment_id, k.attempt_number, k.finished_at, k.owned_until, k.success_status, k.response_status,
        (select e.body from payment_events e
         where k.response_status is not null and e.merchant_id = p.merchant_id and e.payment_id = p.id
           and e.position = p.final_position) as body
-from idempotency_keys k join payments p on p.merchant_id = k.merchant_id and p.id = k.payment_id
-where k.merchant_id = $1 and k.idempotency_key = $2
+from unnest($1::integer[], $2::uuid[], $3::text[]) as i (ord, merchant_id, idempotency_key)
+join idempotency_keys k on k.merchant_id = i.merchant_id and k.idempotency_key = i.idempotency_key
+join payments p on p.merchant_id = k.merchant_id and p.id = k.payment_id
 
 -- find_keys --
 -- After a commit whose answer was lost: which of these keys, with these requests, are there?

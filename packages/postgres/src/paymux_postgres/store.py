@@ -1,7 +1,8 @@
 """The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
 
 _KeyOfPayment = tuple[UUID, UUID]
+_Found = TypeVar("_Found")
 
 
 class PostgresStore:
@@ -25,12 +27,15 @@ class PostgresStore:
         """Make pool, lanes and batchers; nothing is opened yet."""
         self._rng = rng
         self.pool = Pool(settings)
-        self._lanes = {name: Lane(settings) for name in ("create", "read", "phase_one", "phase_two")}
+        self._lanes = {name: Lane(settings) for name in ("create", "read", "key", "phase_one", "phase_two")}
         self._creates: Batcher[NewPayment, bool] = Batcher(
             self._run_creates, keys_of=_keys_of_create, batch_max=batch_max
         )
         self._reads: Batcher[_KeyOfPayment, Payment | None] = Batcher(
             self._run_reads, keys_of=lambda _key: (), batch_max=batch_max
+        )
+        self._keys: Batcher[tuple[UUID, str], StoredKey | None] = Batcher(
+            self._run_keys, keys_of=lambda _key: (), batch_max=batch_max
         )
         self._phase_ones: Batcher[PhaseOne, PhaseOneResult] = Batcher(
             self._run_phase_ones, keys_of=_keys_of_phase_one, batch_max=batch_max
@@ -45,7 +50,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what was submitted, then disconnect."""
-        for batcher in (self._creates, self._reads, self._phase_ones, self._phase_twos):
+        for batcher in (self._creates, self._reads, self._keys, self._phase_ones, self._phase_twos):
             await batcher.close()
         for lane in self._lanes.values():
             await lane.close()
@@ -96,16 +101,7 @@ class PostgresStore:
         return await self._reads.submit((merchant_id, payment_id))
 
     async def _run_reads(self, items: Sequence[_KeyOfPayment]) -> Sequence[Payment | None]:
-        lane = self._lanes["read"]
-        try:
-            found = await payments.read_payments(lane, items)
-        except CommitUnknown:
-            try:
-                found = await payments.read_payments(lane, items)
-            except CommitUnknown as error:
-                raise StorageUnavailable(
-                    "the database cannot be reached; try again soon", retry_after_seconds=2
-                ) from error
+        found = await _once_more(lambda: payments.read_payments(self._lanes["read"], items))
         return [found.get(key) for key in items]
 
     async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
@@ -125,8 +121,12 @@ class PostgresStore:
         return await payments.list_payments(self.pool, *values)
 
     async def find_key(self, merchant_id: UUID, idempotency_key: str) -> StoredKey | None:
-        """Read what became of a key."""
-        return await idempotency_keys.find_key(self.pool, merchant_id, idempotency_key)
+        """Read what became of a key, with whoever else asks now: a storm of one key is one statement."""
+        return await self._keys.submit((merchant_id, idempotency_key))
+
+    async def _run_keys(self, items: Sequence[tuple[UUID, str]]) -> Sequence[StoredKey | None]:
+        found = await _once_more(lambda: idempotency_keys.read_keys(self._lanes["key"], items))
+        return [found.get(index) for index in range(len(items))]
 
     async def find_api_key(self, key_id: str) -> ApiKeyRow | None:
         """Read an API key by the id inside its token."""
@@ -275,6 +275,18 @@ class PostgresStore:
     async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
         """Give a lease back."""
         return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+
+
+async def _once_more(read: Callable[[], Awaitable[_Found]]) -> _Found:
+    """Run a read again on a new connection if the old one was gone. Raises: StorageUnavailable."""
+    try:
+        return await read()
+    except CommitUnknown:
+        pass
+    try:
+        return await read()
+    except CommitUnknown as error:
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
 
 
 def _insist(moved: set[UUID]) -> None:
