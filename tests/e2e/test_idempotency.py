@@ -23,8 +23,6 @@ async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(st
         (409, "idempotency_key_in_use"),
         (409, "payment_unexpected_state"),
         (429, "rate_limited"),
-        # The pool for reads is small: who waits for it too long is refused before anything is stored.
-        (503, "overloaded"),
     }
     payment = await shop.settled(payment_id)
     assert payment["status"] == "succeeded"
@@ -40,8 +38,7 @@ async def test_a_storm_of_a_thousand_with_one_key_reaches_the_gateway_once(stack
     others = Counter(
         (reply.status, reply.code, reply.content.get("detail")) for reply in replies if reply.status != 200
     )
-    # 503: the pool for reads is small, and who waits for it too long is refused before anything is stored.
-    assert {status for status, _, _ in others} <= {202, 409, 503}, others
+    assert {status for status, _, _ in others} <= {202, 409}, others
     assert len({reply.body for reply in replies if reply.status == 200}) == 1
     assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
 

@@ -11,8 +11,8 @@ from paymux_core.exchange import HttpRequest, Verb
 STRIPE_VERSION = "2022-11-15"
 """The first version with `latest_charge`, and the one whose OpenAPI description our shapes are tested against.
 
-Versions from 2026-09-30.endive on answer 400 to `payment_method_types` (docs.stripe.com/changelog/endive/2026-09-30, read
-in November 2026): a newer pin needs `allowed_payment_method_types`, and a check of `error_on_requires_action` with it.
+Versions from 2026-09-30.endive on answer 400 to `payment_method_types` (docs.stripe.com/changelog, read in November
+2026): a newer pin needs `allowed_payment_method_types`, and a check of `error_on_requires_action` with it.
 """
 
 _LIST_BEFORE = timedelta(minutes=2)
