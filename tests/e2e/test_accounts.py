@@ -2,8 +2,9 @@
 
 import pytest
 
+from paymux_cli.processes import free_port
 from tests.support.http import Merchant
-from tests.support.stack import Account, Stack, free_port
+from tests.support.stack import Account, Stack
 
 
 async def test_a_payment_without_a_method_cannot_be_confirmed(shop: Merchant) -> None:

@@ -1,10 +1,8 @@
 """Run the product as it is deployed: an API and a worker process on a database, and the sandbox as their gateway."""
 
-import ctypes
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +16,7 @@ import asyncpg
 from paymux_cli.composition import Stack as Composition
 from paymux_cli.composition import StackSettings, open_stack
 from paymux_cli.manage import add_account, add_key, add_merchant
+from paymux_cli.processes import die_with_parent, free_port
 from paymux_core.api_keys import Scope
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
 from tests.support.http import Merchant, Reply, eventually
@@ -28,8 +27,6 @@ LOOK_INTERVAL_SECONDS = 10.0 / CLOCK_DIVISOR
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 40.0
 SCOPES = frozenset({Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAYMENTS_CONFIRM})
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  one call of the kernel, no lock is taken
+                preexec_fn=die_with_parent,  # noqa: PLW1509  one call of the kernel, no lock is taken
             )
 
     def kill(self) -> None:
@@ -219,14 +216,3 @@ def running_stack(database: Database, home: Path) -> Iterator[Stack]:
         cleanup.callback(thread.close)
         thread.run(stack.ready())
         yield stack
-
-
-def free_port() -> int:
-    """Find a port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -2,16 +2,12 @@
 
 import asyncio
 import contextlib
-import ctypes
 import signal
-import socket
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.request import urlopen  # noqa: TID251  only to ask our own child whether it is ready
 
 from rich.console import Console
 
@@ -20,6 +16,7 @@ from paymux_cli.embedded_postgres import EmbeddedPostgres
 from paymux_cli.home import Home
 from paymux_cli.manage import add_account, add_key, add_merchant
 from paymux_cli.postgres_errors import EmbeddedPostgresError
+from paymux_cli.processes import answers, free_port, last_words, start_process
 from paymux_core.api_keys import Scope
 from paymux_core.ids import Kind, parse_public_id, public_id
 from paymux_postgres.merchants import list_gateway_accounts, move_gateway_account
@@ -27,7 +24,6 @@ from paymux_postgres.migrate import MigrationRefused, migrate
 from paymux_postgres.server_checks import ServerUnfit
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
 
-_PR_SET_PDEATHSIG = 1
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 35.0
 _DEMO_SCOPES = frozenset({Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAYMENTS_CONFIRM, Scope.OPERATOR})
@@ -91,7 +87,7 @@ async def _start(run: Run) -> None:
     )
     run.say(f"sandbox    {run.sandbox.url}/book")
     host = known.get("PAYMUX_HOST") or "127.0.0.1"
-    port = int(known.get("PAYMUX_PORT") or 8080) or _free_port(host)
+    port = int(known.get("PAYMUX_PORT") or 8080) or free_port(host)
     url = f"http://{host}:{port}"
     known |= {"PAYMUX_HOST": host, "PAYMUX_PORT": str(port), "PAYMUX_PUBLIC_URL": url}
     key = await _seed(run, known)
@@ -154,25 +150,7 @@ async def _seed(run: Run, known: Mapping[str, str]) -> str:
 
 
 async def _child(run: Run, name: str, known: Mapping[str, str]) -> None:
-    with (run.home.path / f"{name}.log").open("ab") as log:
-        run.children[name] = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "paymux_cli.main",
-            name,
-            env={**run.environment, **known},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # A Ctrl-C in the terminal goes to us alone; we stop the others in order.
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this child when we are killed: nothing of a run outlives it."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    run.children[name] = await start_process(name, {**run.environment, **known}, log=run.home.path / f"{name}.log")
 
 
 async def _ready(run: Run, url: str) -> None:
@@ -182,29 +160,14 @@ async def _ready(run: Run, url: str) -> None:
         for name, child in run.children.items():
             if child.returncode is not None:
                 raise RuntimeError(_last_words(run, name))
-        if await asyncio.to_thread(_answers, f"{url}/health/ready"):
+        if await asyncio.to_thread(answers, f"{url}/health/ready"):
             return
         await asyncio.sleep(0.03)
     raise RuntimeError(_last_words(run, "api"))
 
 
 def _last_words(run: Run, name: str) -> str:
-    lines = (run.home.path / f"{name}.log").read_text(errors="replace").splitlines()[-5:]
-    return f"{name} did not start; its last words:\n" + "\n".join(lines)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=2) as reply:  # noqa: S310  our own address
-            return bool(reply.status == 200)  # noqa: PLR2004
-    except OSError:
-        return False
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return f"{name} did not start; its last words:\n" + last_words(run.home.path / f"{name}.log")
 
 
 def _tell(run: Run, file: Path) -> None:
