@@ -12,6 +12,8 @@ from uuid import UUID
 
 import pytest
 
+from paymux_connectors.driver import HttpGateways
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS
 from paymux_connectors.transport import Transport
 from paymux_core.exchange import HttpRequest, Verb
 from paymux_core.ids import uuid7
@@ -130,6 +132,11 @@ def ids() -> CountedIds:
 async def transport(clock: WallClock) -> AsyncIterator[Transport]:
     async with Transport(clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def gateways(transport: Transport, clock: WallClock, ids: CountedIds) -> HttpGateways:
+    return HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS)
 
 
 @pytest.fixture

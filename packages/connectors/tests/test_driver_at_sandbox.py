@@ -1,0 +1,105 @@
+"""The driver and the sandbox's connectors against the real sandbox: each misbehaviour is told apart."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paymux_connectors.driver import HttpGateways
+from paymux_core.connector import ChargeCall, GatewayAccount
+from paymux_core.money import Money
+from paymux_core.outcomes import Captured, Outcome
+from paymux_core.ports import CallLimits
+from paymux_testkit.sandbox_process import SandboxProcess
+
+GatewayOf = Callable[..., Awaitable[Any]]
+SECRET = "sandbox_secret_key_9"
+CALL = ChargeCall(
+    payment_id="pay_1",
+    attempt_id="att_1_1",
+    money=Money(1999, "eur"),
+    capture="automatic",
+    payment_method_type="card",
+    token="sandbox_approve",
+    return_url=None,
+    off_session=False,
+    started_at=datetime(2026, 11, 24, tzinfo=UTC),
+)
+
+
+def account(url: str, gateway: str = "mock") -> GatewayAccount:
+    return GatewayAccount("ga_1", gateway, url, {"api_key": SECRET}, livemode=False)
+
+
+async def remember_nothing(provider_payment_id: str) -> None:
+    pytest.fail(f"nothing is reserved here, but {provider_payment_id} was")
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox"))
+    yield process
+    process.stop()
+
+
+@pytest.mark.parametrize("gateway", ["mock", "flaky"])
+async def test_a_charge_at_the_real_sandbox_is_charged_found_and_cannot_be_fenced(
+    gateways: HttpGateways, limits: CallLimits, sandbox: SandboxProcess, gateway: str
+) -> None:
+    token = "sandbox_approve" if gateway == "mock" else "sandbox_approve_always"
+    call = replace(CALL, attempt_id=f"att_{gateway}_1", token=token)
+    target = account(sandbox.url, gateway)
+    charged = (await gateways.authorize(target, call, limits=limits, remember=remember_nothing)).outcome
+    assert isinstance(charged, Captured)
+    assert charged.money == call.money
+    assert (await gateways.inquire(target, call, limits=limits)).outcome == charged
+    assert (await gateways.fence(target, call, limits=limits, remember=remember_nothing)).outcome == charged
+
+
+SANDBOX_TOKENS: Mapping[str, tuple[str, str]] = {
+    "sandbox_decline_soft": ("declined:do_not_honor", "declined:do_not_honor"),
+    "sandbox_decline_hard": ("declined:lost_or_stolen", "declined:lost_or_stolen"),
+    "sandbox_error_before_charge": ("unknown:server_error", "not_found"),
+    "sandbox_error_after_charge": ("unknown:server_error", "captured"),
+    "sandbox_reset_after_charge": ("unknown:no_reply", "captured"),
+    "sandbox_garbage_after_charge": ("unknown:unreadable", "captured"),
+    "sandbox_conflict_in_flight": ("unknown:in_flight", "pending"),
+    "sandbox_rate_limited": ("not_executed:gateway_rate_limited", "not_found"),
+    "sandbox_pending_always": ("pending", "pending"),
+    "sandbox_no_such_token": ("declined:unknown", "not_found"),
+}
+
+
+@pytest.mark.parametrize("token", SANDBOX_TOKENS)
+async def test_each_misbehaviour_of_the_sandbox_is_told_apart(
+    gateways: HttpGateways, limits: CallLimits, sandbox: SandboxProcess, token: str
+) -> None:
+    call = replace(CALL, attempt_id=f"att_{token}_1", token=token)
+    target = account(sandbox.url)
+    charged = await gateways.authorize(target, call, limits=limits, remember=remember_nothing)
+    looked_up = await gateways.inquire(target, call, limits=limits)
+    assert (charged.interactions[-1].outcome, looked_up.interactions[-1].outcome) == SANDBOX_TOKENS[token]
+
+
+async def test_a_fenced_attempt_is_refused_ever_after(
+    gateways: HttpGateways, limits: CallLimits, sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    call = replace(CALL, attempt_id="att_fenced_1")
+    target = account(sandbox.url)
+    outcomes: list[Outcome] = []
+    for number in (1, 2):
+        fence = replace(call, fence_number=number)
+        outcomes.append((await gateways.fence(target, fence, limits=limits, remember=remember_nothing)).outcome)
+    outcomes.append((await gateways.authorize(target, call, limits=limits, remember=remember_nothing)).outcome)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Voided"] * 3
+
+
+async def test_wrong_credentials_did_nothing(
+    gateways: HttpGateways, limits: CallLimits, sandbox: SandboxProcess
+) -> None:
+    target = replace(account(sandbox.url), credentials={"api_key": "sandbox_bad_key"})
+    result = await gateways.authorize(target, CALL, limits=limits, remember=remember_nothing)
+    assert result.interactions[-1].outcome == "not_executed:gateway_configuration"
