@@ -24,6 +24,7 @@ from tests.support.postgres import Database, LoopThread
 
 CLOCK_DIVISOR = 15.0
 LOOK_INTERVAL_SECONDS = 10.0 / CLOCK_DIVISOR
+BODY_SECONDS = 5.0
 READY_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 40.0
 SCOPES = frozenset({Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAYMENTS_CONFIRM})
@@ -97,30 +98,38 @@ class Stack:
     sandbox: SandboxProcess
     url: str
     environment: Mapping[str, str]
+    admin_url: str
+    """The private listener."""
     api: Child
     worker: Child
     ids: dict[str, UUID] = field(default_factory=dict)
     """Merchants by their API key."""
 
     def new_merchant(
-        self, *, accounts: Sequence[Account] = ONE_MOCK, limits: Mapping[str, str] | None = None
+        self,
+        *,
+        accounts: Sequence[Account] = ONE_MOCK,
+        limits: Mapping[str, str] | None = None,
+        scopes: frozenset[Scope] = SCOPES,
     ) -> Merchant:
         """Make a merchant with a key and gateway accounts, tried in this order. Without `limits`: no rate limits."""
         thread = LoopThread()
         try:
-            merchant_id, api_key = thread.run(self._make_merchant(accounts, limits))
+            merchant_id, api_key = thread.run(self._make_merchant(accounts, limits, scopes))
         finally:
             thread.close()
         self.ids[api_key] = merchant_id
         return Merchant(self.url, api_key)
 
-    async def _make_merchant(self, accounts: Sequence[Account], limits: Mapping[str, str] | None) -> tuple[UUID, str]:
+    async def _make_merchant(
+        self, accounts: Sequence[Account], limits: Mapping[str, str] | None, scopes: frozenset[Scope]
+    ) -> tuple[UUID, str]:
         async with open_stack(StackSettings.from_environment(self.environment), name="tests") as made:
             chosen = {"rates": "none"} if limits is None else dict(limits)
             merchant_id = await add_merchant(made, "a shop", limits=chosen)
             for priority, account in enumerate(accounts):
                 await self._make_account(made, merchant_id, account, priority=priority)
-            key = await add_key(made, merchant_id, name="tests", scopes=SCOPES, mode="test", peppers=self.environment)
+            key = await add_key(made, merchant_id, name="tests", scopes=scopes, mode="test", peppers=self.environment)
         return merchant_id, key
 
     async def _make_account(self, made: Composition, merchant_id: UUID, account: Account, *, priority: int) -> None:
@@ -188,13 +197,15 @@ class Stack:
 @contextmanager
 def running_stack(database: Database, home: Path) -> Iterator[Stack]:
     """Start everything, and stop it at the end."""
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAYMUX_")} | {
         "PAYMUX_DATABASE_URL": database.dsn,
         "PAYMUX_MASTER_KEY": secrets.token_hex(32),
         "PAYMUX_API_KEY_PEPPERS": f"1:{secrets.token_hex(32)}",
         "PAYMUX_HOST": "127.0.0.1",
         "PAYMUX_PORT": str(port),
+        "PAYMUX_ADMIN_PORT": str(admin_port),
+        "PAYMUX_BODY_DEADLINE_SECONDS": f"{BODY_SECONDS:g}",
         "PAYMUX_TEST_CLOCK_DIVISOR": f"{CLOCK_DIVISOR:g}",
     }
     with ExitStack() as cleanup:
@@ -205,6 +216,7 @@ def running_stack(database: Database, home: Path) -> Iterator[Stack]:
             database=database,
             sandbox=sandbox,
             url=f"http://127.0.0.1:{port}",
+            admin_url=f"http://127.0.0.1:{admin_port}",
             environment=environment,
             api=Child("api", environment, home / "api.log"),
             worker=Child("worker", environment, home / "worker.log"),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -18,7 +18,8 @@ from paymux_api.openapi import build_openapi, render_openapi
 from paymux_api.operation import Operation
 from paymux_api.routes.documents import document_operations
 from paymux_api.routes.health import Ready, health_operations, metrics_operation
-from paymux_api.settings import Settings
+from paymux_api.routes.invariants import Answers, Book, Inspector, invariants_operation
+from paymux_api.settings import Settings, docs_url
 from paymux_core.api_keys import Scope as ApiKeyScope
 from paymux_core.ports import Clock
 
@@ -26,12 +27,16 @@ DRAIN_SECONDS = 30.0
 """Longer than any request may take (26 s), so that a stop leaves no request half done."""
 
 
+class ApiStore(ApiKeyStore, Book, Protocol):
+    """What the API itself reads, beside the flows."""
+
+
 class ApiDeps(Protocol):
     """What the layer itself needs of the flows' dependencies."""
 
     @property
-    def store(self) -> ApiKeyStore:
-        """Where API keys are kept."""
+    def store(self) -> ApiStore:
+        """Where API keys are kept and violations are found."""
         ...
 
     @property
@@ -54,23 +59,38 @@ class AppParts:
 def create_app(deps: ApiDeps, settings: Settings, parts: AppParts) -> Starlette:
     """Build the public application."""
     layer = _layer(deps, settings, parts)
-    contract = contract_operations(parts, ready=_readiness(deps, parts))
+    contract = _contract(parts, ready=_readiness(deps, parts), invariants=_inspector(deps).answer)
     openapi = render_openapi(build_openapi(contract))
     return _starlette((*contract, *document_operations(openapi)), layer)
+
+
+def render_contract(operations: Sequence[Operation]) -> bytes:
+    """Render the document of the application that serves these operations, without anything that could answer."""
+
+    async def nobody() -> NoReturn:
+        raise AssertionError("this is a document")
+
+    parts = AppParts(operations=operations, registry=CollectorRegistry())
+    return render_openapi(build_openapi(_contract(parts, ready=nobody, invariants=nobody)))
 
 
 def create_admin_app(deps: ApiDeps, settings: Settings, parts: AppParts) -> Starlette:
     """Build the application of the private listener: metrics and health without a key."""
     layer = _layer(deps, settings, AppParts(operations=(), registry=CollectorRegistry()))
-    operations = (*health_operations(_readiness(deps, parts)), metrics_operation(parts.registry, scope=None))
+    operations = (
+        *health_operations(_readiness(deps, parts)),
+        invariants_operation(_inspector(deps).answer, scope=None),
+        metrics_operation(parts.registry, scope=None),
+    )
     return _starlette(operations, layer)
 
 
-def contract_operations(parts: AppParts, *, ready: Ready) -> tuple[Operation, ...]:
+def _contract(parts: AppParts, *, ready: Ready, invariants: Answers) -> tuple[Operation, ...]:
     """Give everything that is part of the contract."""
     return (
         *parts.operations,
         *health_operations(ready),
+        invariants_operation(invariants, scope=ApiKeyScope.OPERATOR),
         metrics_operation(parts.registry, scope=ApiKeyScope.OPERATOR),
     )
 
@@ -82,7 +102,7 @@ def _layer(deps: ApiDeps, settings: Settings, parts: AppParts) -> Layer:
         limiter=Limiter(parts.limits, clock=deps.clock),
         measures=ApiMeasures(parts.registry),
         settings=LayerSettings(
-            docs_url=f"{settings.public_url}/docs",
+            docs_url=docs_url(settings),
             body_deadline_seconds=settings.body_deadline_seconds,
             slow_request_seconds=settings.slow_request_seconds,
             requests_in_flight_max=settings.requests_in_flight_max,
@@ -90,6 +110,10 @@ def _layer(deps: ApiDeps, settings: Settings, parts: AppParts) -> Layer:
         ),
         running=set(),
     )
+
+
+def _inspector(deps: ApiDeps) -> Inspector:
+    return Inspector(deps.store, clock=deps.clock)
 
 
 def _readiness(deps: ApiDeps, parts: AppParts) -> Ready:

@@ -1,17 +1,20 @@
 """From fields and query parameters to typed structs; what does not fit is named by its path."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import parse_qsl
 
 import msgspec
+import msgspec.inspect
 
 from paymux_core.card_numbers import contains_card_number
 from paymux_core.errors import ValidationFailed
 
 _PLACE = re.compile(r" - at (?:`key` in )?`\$(?:\.(?P<place>[^`]*))?`$")
 _NAMED = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
 _PARAM_CHARACTERS_MAX = 100
 _PARAMETERS_MAX = 100
 
@@ -46,10 +49,29 @@ def decode_query(query_string: bytes, shape: type[msgspec.Struct], *, filter_pre
     if len(parameters) + len(filters) != len(pairs):
         raise ValidationFailed("Send each query parameter once.")
     try:
-        decoded = msgspec.convert(parameters, shape, strict=False)
+        decoded = msgspec.convert(_typed(parameters, shape), shape)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
     return Query(parameters=decoded, filters=filters, text="|".join(word for pair in pairs for word in pair))
+
+
+def _typed(parameters: Mapping[str, str], shape: type[msgspec.Struct]) -> dict[str, object]:
+    """Read numbers and booleans where the shape wants them, in one spelling each: 1e1, True and 05 stay text."""
+    readers = _readers(shape)
+    return {name: readers.get(name, str)(value) for name, value in parameters.items()}
+
+
+@cache
+def _readers(shape: type[msgspec.Struct]) -> Mapping[str, Callable[[str], object]]:
+    described = msgspec.inspect.type_info(shape)
+    assert isinstance(described, msgspec.inspect.StructType)
+    found: dict[str, Callable[[str], object]] = {}
+    for field in described.fields:
+        if isinstance(field.type, msgspec.inspect.IntType):
+            found[field.encode_name] = lambda text: int(text) if _INTEGER.fullmatch(text) else text
+        elif isinstance(field.type, msgspec.inspect.BoolType):
+            found[field.encode_name] = lambda text: {"true": True, "false": False}.get(text, text)
+    return found
 
 
 def _query_pairs(query_string: bytes) -> list[tuple[str, str]]:

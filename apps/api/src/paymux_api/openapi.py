@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, built from the declared operations and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -16,6 +16,8 @@ _ABOUT = (
     "error; an outcome that is not known yet is 202. Any 5xx or timeout on a POST that moves money means unknown: read "
     "the payment, or send the same request with the same `Idempotency-Key`."
 )
+# Bare, or a quoted string of RFC 8941; a quote inside is escaped.
+_KEY_PATTERN = r"""^([!#-~]([ -~]*[!-~])?|"([ !#-\[\]-~]|\\["\\])+")$"""
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}}
 
 
@@ -23,6 +25,7 @@ def build_openapi(operations: Sequence[Operation]) -> Document:
     """Describe operations. The same operations give the same document."""
     structs = [Problem, *_structs(operations)]
     _, components = msgspec.json.schema_components(structs, ref_template=_REF)
+    assert all(link in {operation.name for operation in operations} for one in operations for link in one.links)
     paths: dict[str, dict[str, object]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
@@ -37,7 +40,7 @@ def build_openapi(operations: Sequence[Operation]) -> Document:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": dict(sorted(components.items())),
+            "schemas": _browser_patterns(dict(sorted(components.items()))),
             "headers": _headers(),
             "securitySchemes": {
                 "api_key": {"type": "http", "scheme": "bearer", "description": "`pmx_live_…` or `pmx_test_…`"}
@@ -54,15 +57,28 @@ def render_openapi(document: Document) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
+def _browser_patterns(value: object) -> object:
+    """Write the end of a pattern as browsers know it: `$`, which lets no newline follow there."""
+    if isinstance(value, dict):
+        return {
+            name: item.replace(r"\Z", "$") if name == "pattern" and isinstance(item, str) else _browser_patterns(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_browser_patterns(item) for item in value]
+    return value
+
+
 def problem_codes(operation: Operation) -> tuple[str, ...]:
     """Give every code an operation can answer with, in the order of the table."""
     codes = {"internal_error", "overloaded", "validation_failed", "method_not_allowed", *operation.problems}
+    codes |= {"malformed_request", "headers_too_large", "request_timeout"}
     if operation.scope is not None:
         codes |= {"authentication_required", "permission_denied", "rate_limited", "raw_card_data_not_allowed"}
     if operation.object_kind is not None:
         codes.add("not_found")
     if operation.reads_body:
-        codes |= {"malformed_json", "body_too_large", "request_timeout"}
+        codes |= {"malformed_json", "body_too_large"}
     if operation.key_rule is not KeyRule.NONE:
         codes.add("idempotency_key_invalid")
     if operation.key_rule in (KeyRule.REQUIRED, KeyRule.REQUIRED_TO_CONFIRM):
@@ -92,10 +108,10 @@ def _operation(operation: Operation) -> Document:
         described["description"] = operation.description
     if operation.request is not Empty:
         required = bool(msgspec.json.schema_components([operation.request])[1][operation.request.__name__]["required"])
-        described["requestBody"] = {
-            "required": required,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(name=operation.request.__name__)}}},
-        }
+        content: Document = {"schema": {"$ref": _REF.format(name=operation.request.__name__)}}
+        if operation.example is not None:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": required, "content": {"application/json": content}}
     return described
 
 
@@ -121,29 +137,30 @@ def _parameters(operation: Operation) -> list[Document]:
             "required": operation.key_rule is KeyRule.REQUIRED,
             "description": "One per intention, the same on every retry; bare or quoted."
             + (" Required with `confirm: true`." if operation.charges is Charges.WITH_CONFIRM else ""),
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": _KEY_PATTERN},
         })  # fmt: skip
     parameters.append({
         "name": "Request-Id",
         "in": "header",
         "required": False,
-        "description": "Kept if it has this form, else replaced.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"},
+        "description": "Kept if it has 8 to 64 letters, digits, `_` or `-`, else replaced.",
+        "schema": {"type": "string"},
     })  # fmt: skip
     return parameters
 
 
 def _query_parameters(query: type[msgspec.Struct]) -> list[Document]:
     schema = msgspec.json.schema_components([query])[1][query.__name__]
-    properties: Mapping[str, Document] = schema["properties"]
+    properties = _browser_patterns(schema["properties"])
+    assert isinstance(properties, dict)
     return [
         {"name": name, "in": "query", "required": name in schema["required"], "schema": shape}
         for name, shape in properties.items()
     ]
 
 
-def _responses(operation: Operation) -> Document:
-    responses: Document = {}
+def _responses(operation: Operation) -> dict[str, Document]:
+    responses: dict[str, Document] = {}
     for status, meaning in operation.success.items():
         if operation.response is not None:
             content: Document = {
@@ -158,13 +175,34 @@ def _responses(operation: Operation) -> Document:
             headers.append("Location")
         if status == 202:  # noqa: PLR2004
             headers.append("Retry-After")
-        responses[str(status)] = {"description": meaning, "headers": _header_refs(headers), "content": content}
+        answer: Document = {"description": meaning, "headers": _header_refs(headers), "content": content}
+        if operation.links:
+            answer["links"] = {name: _link(name) for name in operation.links}
+        responses[str(status)] = answer
     by_status: dict[int, list[str]] = {}
     for code in problem_codes(operation):
         by_status.setdefault(PROBLEMS[code].status, []).append(code)
     for status, codes in by_status.items():
-        responses.setdefault(str(status), _problem_response(status, codes))
+        problem = _problem_response(status, codes)
+        also = responses.get(str(status))
+        responses[str(status)] = problem if also is None else _either(also, problem)
     return responses
+
+
+def _either(answer: Document, problem: Document) -> Document:
+    """Describe a status that comes with an answer of its own or with a problem."""
+    merged = {name: {**_part(answer, name), **_part(problem, name)} for name in ("headers", "content")}
+    return {**answer, **merged}
+
+
+def _part(described: Document, name: str) -> Document:
+    part = described[name]
+    assert isinstance(part, dict)
+    return part
+
+
+def _link(name: str) -> Document:
+    return {"operationId": name, "parameters": {"id": "$response.body#/id"}}
 
 
 def _problem_response(status: int, codes: Sequence[str]) -> Document:
@@ -185,8 +223,8 @@ def _headers() -> Document:
     text = {"type": "string"}
     seconds = {"type": "integer", "minimum": 0}
     return {
-        "Request-Id": {"description": "Names this request in our log.", "schema": text},
-        "Paymux-Version": {"description": "The version that answered.", "schema": text},
+        "Request-Id": {"description": "Names this request in our log.", "required": True, "schema": text},
+        "Paymux-Version": {"description": "The version that answered.", "required": True, "schema": text},
         "Idempotent-Replayed": {"description": "`true`: the key was used before.", "schema": text},
         "Location": {"description": "Where the object can be read.", "schema": text},
         "Retry-After": {"description": "Seconds to wait.", "schema": seconds},

@@ -81,6 +81,8 @@ class Operation:
     description: str = ""
     tag: str = "payments"
     request: type[msgspec.Struct] = Empty
+    example: Mapping[str, object] | None = None
+    """A body that works with the sandbox."""
     query: type[msgspec.Struct] = Empty
     filter_prefix: str | None = None
     """Query parameters that start so are collected into `Call.filters`: `metadata.`."""
@@ -89,6 +91,8 @@ class Operation:
     headers: Sequence[tuple[bytes, bytes]] = ()
     """Beyond those every answer carries."""
     problems: Sequence[str] = ()
+    links: Sequence[str] = ()
+    """Operations that take the id of the object in the answer."""
     key_rule: KeyRule = KeyRule.NONE
     charges: Charges = Charges.NEVER
     object_kind: Kind | None = None

@@ -35,6 +35,7 @@ class ProblemKind:
 
 
 PROBLEMS: Mapping[str, ProblemKind] = {
+    "malformed_request": ProblemKind(400, "This is not HTTP", "Send HTTP/1.1; nothing was read or stored."),
     "malformed_json": ProblemKind(400, "The body is not acceptable JSON", "Fix the body; nothing was stored."),
     "raw_card_data_not_allowed": ProblemKind(
         400, "A card number was sent", "Send a gateway's token instead; card numbers are never taken or logged."
@@ -51,7 +52,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "permission_denied": ProblemKind(403, "The API key lacks a scope", "Use a key that has `required_scope`."),
     "not_found": ProblemKind(404, "No such object", "Check the id and the merchant of the key."),
     "method_not_allowed": ProblemKind(405, "The path does not take this method", "Use one of `Allow`."),
-    "request_timeout": ProblemKind(408, "The body did not arrive in time", "Send it again; nothing was stored."),
+    "request_timeout": ProblemKind(408, "The request did not arrive in time", "Send it again; nothing was stored."),
     "payment_unexpected_state": ProblemKind(
         409, "The payment's state does not allow this", "Read the payment; `current_status` says where it is."
     ),
@@ -75,6 +76,7 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     ),
     "amount_exceeds_capturable": ProblemKind(422, "More than can be captured", "Send `amount_capturable` or less."),
     "amount_exceeds_refundable": ProblemKind(422, "More than can be refunded", "Send what is left or less."),
+    "headers_too_large": ProblemKind(431, "The headers are too large", "Send at most 16 KiB of address and headers."),
     "rate_limited": ProblemKind(429, "Too many requests", "Wait for `Retry-After`; nothing was stored."),
     "internal_error": ProblemKind(
         500,

@@ -6,24 +6,37 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from paymux_core.currencies import CURRENCY_EXPONENTS
 from paymux_core.money import AMOUNT_MAX
 from paymux_core.transitions import PaymentStatus
 from paymux_flows.views import PaymentView
 
+# Patterns end in \Z, for `$` would let a newline follow; the document shows the `$` that browsers know.
 Amount = Annotated[int, Meta(gt=0, le=AMOUNT_MAX, description="In minor units: 1999 is 19.99 EUR, and 1999 JPY.")]
-Currency = Annotated[str, Meta(pattern="^[a-z]{3}$", description="ISO 4217, lower case.")]
+Currency = Annotated[
+    str,
+    # Three letters are a matter of shape; whether they are a currency has a code of its own.
+    Meta(
+        pattern=r"^[a-z]{3}\Z",
+        description="ISO 4217, lower case.",
+        extra_json_schema={"enum": sorted(CURRENCY_EXPONENTS)},
+    ),
+]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]
 Description = Annotated[str, Meta(max_length=1000)]
 Token = Annotated[str, Meta(min_length=1, max_length=2048, description="From the gateway; never a card number.")]
-Gateway = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}$")]
-MethodType = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]{0,39}$", description="card, upi, paypal, …")]
-ReturnUrl = Annotated[str, Meta(pattern="^https?://[^/?#\\s]+\\S*$", max_length=2048)]
+Gateway = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
+MethodType = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z", description="card, upi, paypal, …")]
+ReturnUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+\S*\Z", max_length=2048)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=40)]
 MetadataValue = Annotated[str, Meta(max_length=500)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=50)]
 CancellationReason = Literal["requested_by_merchant", "requested_by_customer", "duplicate", "fraudulent"]
 PaymentStatusName = Literal[
     "requires_confirmation", "processing", "requires_action", "requires_capture", "succeeded", "failed", "canceled"
+]
+PaymentCursor = Annotated[
+    str, Meta(pattern=r"^pay_[0-7][0-9a-hjkmnp-tv-z]{25}\Z", description="The `next_cursor` of the page before.")
 ]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset.")]
 assert set(get_args(PaymentStatusName)) == set(PaymentStatus)
@@ -42,7 +55,7 @@ class CreatePaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     amount: Amount
     currency: Currency
-    capture_method: Literal["automatic", "manual"] = "automatic"
+    capture_method: Literal["automatic"] = "automatic"
     reference: Name | None = None
     description: Description | None = None
     customer_reference: Name | None = None
@@ -77,7 +90,7 @@ class ListPaymentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """One page of payments; besides these, `metadata.<key>` filters by metadata."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    starting_after: str | UnsetType = UNSET
+    starting_after: PaymentCursor | UnsetType = UNSET
     reference: Name | UnsetType = UNSET
     customer_reference: Name | UnsetType = UNSET
     created_from: Moment | UnsetType = UNSET
@@ -98,3 +111,20 @@ class Health(msgspec.Struct, frozen=True):
     """Whether this process is up."""
 
     status: Literal["ok", "unavailable"]
+
+
+class ViolationView(msgspec.Struct, frozen=True):
+    """A payment of which something does not hold that must."""
+
+    invariant: str
+    merchant_id: str
+    payment_id: str
+    detail: str
+
+
+class InvariantsReport(msgspec.Struct, frozen=True):
+    """Whether the book holds; the first violations if it does not."""
+
+    status: Literal["ok", "violated"]
+    checked_at: datetime
+    violations: list[ViolationView]

@@ -1,12 +1,12 @@
 """What the API process is told: `PAYMUX_*` of the environment, read once, refused when it makes no sense."""
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 _PEPPER_BYTES_MIN = 32
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  compared, not bound
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _Value = TypeVar("_Value")
 
@@ -23,8 +23,9 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    admin_host: str = "127.0.0.1"
     admin_port: int | None = None
-    """The private listener: metrics without a key. None: there is none."""
+    """The private listener: metrics and invariants without a key. None: there is none."""
     public_url: str = ""
     log_level: str = "info"
     body_deadline_seconds: float = 15.0
@@ -34,9 +35,15 @@ class Settings:
     """Which proxies may say whom a request comes from."""
 
 
-def read_environment() -> Settings:
-    """Read the settings of this process. Raises: SettingRefused."""
-    return parse_settings(os.environ)  # noqa: TID251  the one place
+def docs_url(settings: Settings) -> str:
+    """Say where the documentation is: what problems point to."""
+    if settings.public_url:
+        return f"{settings.public_url}/docs"
+    if settings.host in _EVERY_ADDRESS or not settings.port:
+        # No address to name: the client resolves it against the one it asked.
+        return "/docs"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}/docs"
 
 
 def parse_settings(environment: Mapping[str, str]) -> Settings:
@@ -47,6 +54,7 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
         database_url=read.optional("PAYMUX_DATABASE_URL", _database_url, None),
         host=read.optional("PAYMUX_HOST", str, "127.0.0.1"),
         port=read.optional("PAYMUX_PORT", _port, 8080),
+        admin_host=read.optional("PAYMUX_ADMIN_HOST", str, "127.0.0.1"),
         admin_port=read.optional("PAYMUX_ADMIN_PORT", _port, None),
         public_url=read.optional("PAYMUX_PUBLIC_URL", _url, ""),
         log_level=read.optional("PAYMUX_LOG_LEVEL", _log_level, "info"),

@@ -146,3 +146,13 @@ class ApiKeyRow:
     revoked_at: datetime | None
     limits_exempt: bool
     last4: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A payment of which something does not hold that must."""
+
+    invariant: str
+    merchant_id: UUID
+    payment_id: UUID
+    detail: str

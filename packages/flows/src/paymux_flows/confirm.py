@@ -13,10 +13,10 @@ from paymux_core.errors import (
     ValidationFailed,
 )
 from paymux_core.phases import PhaseOne, PhaseOneResult
-from paymux_core.records import Attempt, Payment, PaymentMethod
+from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate, Choice
 from paymux_core.transitions import PaymentEvent, PaymentStatus, next_payment_status
-from paymux_flows.answering import OK, answer, existing, new_key, replay, unexpected_state
+from paymux_flows.answering import OK, answer, new_key, replay, unexpected_state
 from paymux_flows.attempting import Intent, first_choice, new_attempt
 from paymux_flows.charging import Charge, charge
 from paymux_flows.commands import Caller, ConfirmPayment, KeyUse, Reply
@@ -29,9 +29,7 @@ PHASE_ONE_TRIES = 3
 async def confirm_payment(command: ConfirmPayment, deps: Deps) -> Reply:
     """Open an attempt and charge. Raises: Refused; whatever was committed before is the worker's."""
     budget_ends_at = deps.clock.monotonic() + deps.clocks.request_budget
-    payment = await deps.store.read_payment(command.caller.merchant_id, command.payment_id)
-    if payment is None or payment.livemode is not command.caller.livemode:
-        raise NotFound("there is no such payment; check the id and the key's mode")
+    payment = await _row(command.caller, command.payment_id, deps)
     method = command.payment_method or payment.payment_method
     if method is None:
         raise ValidationFailed("give a payment_method here or when creating the payment", param="payment_method")
@@ -138,7 +136,7 @@ async def _told_why(command: ConfirmPayment, deps: Deps) -> Reply | None:
     replayed = await replay(command.caller, command.key, deps)
     if replayed is not None:
         return replayed
-    payment = await existing(command.caller, command.payment_id, deps)
+    payment = await _row(command.caller, command.payment_id, deps)
     if payment.status is PaymentStatus.REQUIRES_CONFIRMATION:
         return None
     # The winner may have been our own key's first request, committed since the look above.
@@ -149,11 +147,15 @@ async def _already_moved(caller: Caller, payment_id: UUID, use: KeyUse, deps: De
     replayed = await replay(caller, use, deps)
     if replayed is not None:
         return replayed
-    raise unexpected_state(await existing(caller, payment_id, deps), "confirmed")
+    raise unexpected_state(await _row(caller, payment_id, deps), "confirmed")
 
 
-def method_or_refuse(method: PaymentMethod | None) -> PaymentMethod:
-    """Insist on a payment method. Raises: ValidationFailed."""
-    if method is None:
-        raise ValidationFailed("give a payment_method to confirm at once", param="payment_method")
-    return method
+async def _row(caller: Caller, payment_id: UUID, deps: Deps) -> Payment:
+    """Read a payment's own row, together with everybody else who asks now: a crowd is one statement. Raises: NotFound.
+
+    The pool that loads attempts as well has few connections, and a crowd of losers would be told that it is busy.
+    """
+    payment = await deps.store.read_payment(caller.merchant_id, payment_id)
+    if payment is None or payment.livemode is not caller.livemode:
+        raise NotFound("there is no such payment; check the id and the key's mode")
+    return payment

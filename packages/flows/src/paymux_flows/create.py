@@ -1,6 +1,6 @@
 """Create a payment; with `confirm`, phase 1 is in the same commit. No gateway is called before it."""
 
-from paymux_core.errors import Overloaded, ReferenceInUse, ValidationFailed
+from paymux_core.errors import Overloaded, ReferenceInUse
 from paymux_core.ids import Kind, public_id
 from paymux_core.phases import NewPayment, PhaseOneResult
 from paymux_core.records import Payment
@@ -8,16 +8,12 @@ from paymux_core.transitions import PaymentEvent, next_payment_status
 from paymux_flows.answering import CREATED, answer, new_key, replay
 from paymux_flows.attempting import Intent, first_choice
 from paymux_flows.commands import CreatePayment, Reply
-from paymux_flows.confirm import go_on, method_or_refuse, phase_one
+from paymux_flows.confirm import go_on, phase_one
 from paymux_flows.deps import Deps
 
 
 async def create_payment(command: CreatePayment, deps: Deps) -> Reply:
     """Create a payment, and confirm it if asked to. Raises: Refused."""
-    if command.capture_method != "automatic":
-        raise ValidationFailed(
-            "capture_method manual is not available in this version; leave it out", param="capture_method"
-        )
     payment = _born(command, deps)
     if command.confirm:
         return await _create_and_confirm(command, payment, deps)
@@ -31,7 +27,8 @@ async def create_payment(command: CreatePayment, deps: Deps) -> Reply:
 async def _create_and_confirm(command: CreatePayment, payment: Payment, deps: Deps) -> Reply:
     budget_ends_at = deps.clock.monotonic() + deps.clocks.request_budget
     assert command.key is not None, "the route insists on a key"
-    method = method_or_refuse(command.payment_method)
+    method = command.payment_method
+    assert method is not None, "the route insists on a payment method"
     replayed = await replay(command.caller, command.key, deps)
     if replayed is not None:
         return replayed

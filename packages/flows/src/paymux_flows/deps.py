@@ -9,7 +9,7 @@ from uuid import UUID
 from paymux_core.clocks import Clocks
 from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
 from paymux_core.ports import Clock, Gateways, Ids, Rng, Sleep
-from paymux_core.records import ApiKeyRow, Payment
+from paymux_core.records import ApiKeyRow, Payment, Violation
 from paymux_core.routing import Candidate
 
 
@@ -104,6 +104,10 @@ class Store(Protocol):
 
     async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
         """Give a lease back."""
+        ...
+
+    async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
+        """List what is broken among payments born since an id, and among open ones."""
         ...
 
 

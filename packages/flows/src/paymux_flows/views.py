@@ -3,14 +3,27 @@
 The same bytes go into the answer, the event and the replay.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
 from paymux_core.ids import Kind, attempt_id, public_id
-from paymux_core.outcomes import NextAction, Refusal
+from paymux_core.outcomes import Advice, DeclineCode, NextAction, Refusal
 from paymux_core.records import Attempt, LastError, LateCharge, Payment, PaymentMethod
+from paymux_core.transitions import AttemptStatus, PaymentStatus
+
+
+def _one_of(names: Iterable[str]) -> msgspec.Meta:
+    """Tell the document what the values are; the text itself is our own and not checked again."""
+    return msgspec.Meta(extra_json_schema={"enum": list(names)})
+
+
+PaymentStatusText = Annotated[str, _one_of(PaymentStatus)]
+AttemptStatusText = Annotated[str, _one_of(AttemptStatus)]
+DeclineCodeText = Annotated[str, _one_of(DeclineCode)]
+AdviceText = Annotated[str, _one_of(Advice)]
 
 
 class PaymentMethodView(msgspec.Struct, frozen=True):
@@ -32,21 +45,21 @@ class NextActionView(msgspec.Struct, frozen=True):
 class ErrorView(msgspec.Struct, frozen=True):
     """Why an attempt did not go through."""
 
-    code: str
+    code: DeclineCodeText
     message: str
     gateway_code: str | None
-    advice: str
+    advice: AdviceText
     retryable: bool
 
 
 class LastErrorView(msgspec.Struct, frozen=True):
     """Why the payment did not go through."""
 
-    code: str
+    code: DeclineCodeText
     message: str
     gateway: str | None
     gateway_code: str | None
-    advice: str
+    advice: AdviceText
     retryable: bool
 
 
@@ -61,12 +74,12 @@ class AttemptView(msgspec.Struct, frozen=True):
     """One try through one gateway account."""
 
     id: str
-    object: str
+    object: Annotated[str, _one_of(["attempt"])]
     payment_id: str
     number: int
     gateway: str
     gateway_account_id: str
-    status: str
+    status: AttemptStatusText
     reason: str | None
     amount: int
     currency: str
@@ -109,11 +122,11 @@ class PaymentView(msgspec.Struct, frozen=True):
     """A payment, as every answer and event shows it."""
 
     id: str
-    object: str
+    object: Annotated[str, _one_of(["payment"])]
     amount: int
     currency: str
-    status: str
-    capture_method: str
+    status: PaymentStatusText
+    capture_method: Annotated[str, _one_of(["automatic", "manual"])]
     amount_capturable: int
     amount_captured: int
     amount_refunded: int

@@ -10,8 +10,8 @@ import asyncpg
 from paymux_core.errors import StorageUnavailable
 from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
 from paymux_core.ports import Rng
-from paymux_core.records import ApiKeyRow, Payment
-from paymux_postgres import api_keys, idempotency_keys, outcomes, payment_attempts, payments
+from paymux_core.records import ApiKeyRow, Payment, Violation
+from paymux_postgres import api_keys, idempotency_keys, invariants, outcomes, payment_attempts, payments
 from paymux_postgres.batch import BATCH_MAX, Batcher
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
@@ -275,6 +275,10 @@ class PostgresStore:
     async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
         """Give a lease back."""
         return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+
+    async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
+        """List what is broken among payments born since an id, and among open ones."""
+        return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
 
 
 async def _once_more(read: Callable[[], Awaitable[_Found]]) -> _Found:

@@ -115,13 +115,11 @@ def _check_create(body: msgspec.Struct, _query: msgspec.Struct, _filters: Mappin
     assert isinstance(body, CreatePaymentBody)
     if body.currency not in CURRENCY_EXPONENTS:
         raise CurrencyNotSupported("This is not a currency of ISO 4217 in lower case.", param="currency")
+    if body.confirm and body.payment_method is None:
+        raise ValidationFailed("Give a payment_method to confirm at once.", param="payment_method")
 
 
-def _check_list(_body: msgspec.Struct, query: msgspec.Struct, filters: Mapping[str, str]) -> None:
-    assert isinstance(query, ListPaymentsQuery)
-    cursor = query.starting_after
-    if not isinstance(cursor, UnsetType) and parse_public_id(Kind.PAYMENT, cursor) is None:
-        raise ValidationFailed("Pass the `next_cursor` of the page before.", param="starting_after")
+def _check_list(_body: msgspec.Struct, _query: msgspec.Struct, filters: Mapping[str, str]) -> None:
     for key, value in filters.items():
         if not 1 <= len(key) <= _METADATA_KEY_MAX or len(value) > _METADATA_VALUE_MAX:
             raise ValidationFailed("A metadata key has 1 to 40 characters, a value at most 500.", param="metadata")
@@ -151,10 +149,13 @@ def _given(value: _Value | UnsetType) -> _Value | None:
 
 
 def _milliseconds(moment: datetime | UnsetType) -> int | None:
-    return None if isinstance(moment, UnsetType) else (moment - _EPOCH) // _MILLISECOND
+    """Give milliseconds since 1970: no payment is older, and ids have no room for less."""
+    return None if isinstance(moment, UnsetType) else max(0, (moment - _EPOCH) // _MILLISECOND)
 
 
 _ATTEMPT_PROBLEMS = ("reference_in_use", "no_eligible_gateway", "gateway_unavailable")
+_CARD = {"type": "card", "token": "sandbox_approve"}
+_LINKS = ("read_payment", "confirm_payment", "cancel_payment")
 _KEY_PROBLEMS = ("idempotency_key_reused", "idempotency_key_in_use")
 
 OPERATIONS = (
@@ -168,8 +169,10 @@ OPERATIONS = (
         handler=_create,
         scope=Scope.PAYMENTS_WRITE,
         request=CreatePaymentBody,
+        example={"amount": 1999, "currency": "eur", "payment_method": _CARD},
         check=_check_create,
         response=PaymentView,
+        links=_LINKS,
         success={201: "Created; with `confirm: true` also settled.", 202: "Created and processing."},
         problems=("currency_not_supported", "payment_unexpected_state", *_ATTEMPT_PROBLEMS, *_KEY_PROBLEMS),
         key_rule=KeyRule.REQUIRED_TO_CONFIRM,
@@ -199,6 +202,7 @@ OPERATIONS = (
         scope=Scope.PAYMENTS_READ,
         query=GetPaymentQuery,
         response=PaymentView,
+        links=_LINKS,
         success={200: "The payment with its attempts."},
         object_kind=Kind.PAYMENT,
         exists=_exists,
@@ -214,7 +218,9 @@ OPERATIONS = (
         handler=_confirm,
         scope=Scope.PAYMENTS_CONFIRM,
         request=ConfirmPaymentBody,
+        example={"payment_method": _CARD},
         response=PaymentView,
+        links=_LINKS,
         success={200: "Settled, or waiting for the customer or a capture.", 202: "Processing."},
         problems=("payment_unexpected_state", "operation_in_progress", *_ATTEMPT_PROBLEMS, *_KEY_PROBLEMS),
         key_rule=KeyRule.REQUIRED,
@@ -232,7 +238,9 @@ OPERATIONS = (
         handler=_cancel,
         scope=Scope.PAYMENTS_WRITE,
         request=CancelPaymentBody,
+        example={"cancellation_reason": "duplicate"},
         response=PaymentView,
+        links=_LINKS,
         success={200: "Canceled.", 202: "Under way."},
         problems=("payment_unexpected_state", "operation_in_progress", *_KEY_PROBLEMS),
         key_rule=KeyRule.REQUIRED,

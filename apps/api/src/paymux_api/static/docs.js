@@ -48,23 +48,12 @@ const parametersTable = (parameters) => table(["parameter", "in", "type", "notes
   [...words(one.description), " ", make("span", { class: "soft" }, boundsOf(one.schema))],
 ]));
 
-const exampleOf = (schema, schemas) => {
-  const found = schema.$ref ? schemas[lastPart(schema.$ref)] : schema;
-  const example = {};
-  for (const name of found.required || []) {
-    const shape = found.properties[name];
-    example[name] = shape.type === "integer" ? 1999 : name === "currency" ? "eur" : "…";
-  }
-  if (found.title === "ConfirmPaymentBody") example.payment_method = { type: "card", token: "sandbox_approve" };
-  return example;
-};
-
-const curlOf = (method, path, operation, schemas) => {
+const curlOf = (method, path, operation) => {
   const lines = [`curl -X ${method.toUpperCase()} ${location.origin}${path.replace("{id}", "pay_…")}`];
   if ((operation.security || []).length) lines.push('-H "Authorization: Bearer $PAYMUX_API_KEY"');
   if ((operation.parameters || []).some((one) => one.name === "Idempotency-Key")) lines.push('-H "Idempotency-Key: order-1001-try-1"');
   const body = operation.requestBody;
-  if (body) lines.push(`--json '${JSON.stringify(exampleOf(body.content["application/json"].schema, schemas))}'`);
+  if (body) lines.push(`--json '${JSON.stringify(body.content["application/json"].example || {})}'`);
   return lines.join(" \\\n  ");
 };
 
@@ -95,7 +84,7 @@ const drawOperation = (method, path, operation, schemas) => {
     make("p", { class: "route" }, make("span", { class: `method ${method}` }, method.toUpperCase()), " ", path),
     make("p", {}, ...words(operation.description)),
     make("p", { class: "soft" }, ...(scopes.length ? words(`Scope: \`${scopes.join("` `")}\``) : ["Open to everybody."])),
-    copyable(curlOf(method, path, operation, schemas)),
+    copyable(curlOf(method, path, operation)),
     operation.parameters.length ? parametersTable(operation.parameters) : "",
     body ? make("div", {}, make("h3", {}, "Body"), fieldsTable(schemas[lastPart(body.content["application/json"].schema.$ref)])) : "",
     make("h3", {}, "Answers"), responsesTable(operation.responses));
