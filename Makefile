@@ -14,7 +14,7 @@ KILLS ?= 40
 # Verbs that measure or load the machine wait for each other; the lock dies with the process.
 HEAVY := $(if $(shell command -v flock),flock --wait 7200 .venv/heavy.lock,)
 
-.PHONY: help setup run check test test-fast lint types imports tidy bench simulate torture soak lock reference
+.PHONY: help setup localstripe run check test test-fast lint types imports tidy bench simulate torture soak lock reference
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +22,15 @@ help: ## Print the verbs
 setup: ## Make .venv from requirements.lock
 	@scripts/setup.sh
 
+localstripe: setup ## Install localstripe for the tests of Stripe, in an environment of its own
+	@scripts/localstripe.sh
+
 run: setup ## Start everything on this machine: Postgres, API, worker, sandbox gateway, a demo merchant
 	@exec $(BIN)/paymux run
 
 check: lint types imports tidy test-fast ## Before a commit: style, types, layers, shape, fast tests
 
-test: lint types imports ## What must pass: the checks and every test
+test: lint types imports localstripe ## What must pass: the checks and every test
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not simulation and not soak and not sandbox" $(ARGS)
 
 test-fast: setup ## Tests that take less than two seconds each

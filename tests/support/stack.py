@@ -37,6 +37,7 @@ class Account:
     gateway: str = "mock"
     base_url: str | None = None
     status: str = "enabled"
+    secret: str = "sandbox"
 
 
 ONE_MOCK = (Account(),)
@@ -140,7 +141,7 @@ class Stack:
             base_url=account.base_url or self.sandbox.url,
             name=f"{account.gateway} {priority}",
             priority=priority,
-            secret="sandbox",
+            secret=account.secret,
         )
         if account.status != "enabled":
             await self.fetch(

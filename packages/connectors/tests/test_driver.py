@@ -53,6 +53,7 @@ class Scripted:
     name = "scripted"
     version = "7"
     request_id_header = "request-id"
+    credential_names: tuple[str, ...] = ()
     capabilities: Capabilities = MOCK.capabilities
 
     def __init__(self, exchange: Callable[[GatewayAccount, ChargeCall], Exchange]) -> None:

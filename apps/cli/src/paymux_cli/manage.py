@@ -131,9 +131,13 @@ async def add_account(
     secret: str,
     livemode: bool = False,
 ) -> UUID:
-    """Store a gateway account with its credentials sealed."""
+    """Store a gateway account with its credential sealed under the connector's name for it. Raises: ValueError."""
     account_id = stack.deps.ids.new()
-    sealed = stack.sealer.seal({"api_key": secret}, merchant_id=merchant_id, account_id=account_id) if secret else None
+    names = CONNECTORS[gateway].credential_names
+    if names and not secret:
+        message = f"{gateway} needs its {names[0]}, on standard input"
+        raise ValueError(message)
+    sealed = stack.sealer.seal({names[0]: secret}, merchant_id=merchant_id, account_id=account_id) if names else None
     row = AccountRow(account_id, gateway, name, "enabled", livemode, base_url, priority, sealed)
     await insert_gateway_account(stack.store.pool, merchant_id, row, at=stack.deps.clock.now())
     return account_id

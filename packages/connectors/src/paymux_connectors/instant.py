@@ -33,6 +33,7 @@ class Instant:
     name = "instant"
     version = "1"
     request_id_header = "request-id"
+    credential_names: tuple[str, ...] = ()
     capabilities = Capabilities(
         two_phase=False,
         caching=Caching.ALL,

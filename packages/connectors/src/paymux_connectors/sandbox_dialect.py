@@ -70,6 +70,7 @@ class SandboxDialect:
 
     version = "1"
     request_id_header = "request-id"
+    credential_names: tuple[str, ...] = ("api_key",)
     capabilities = Capabilities(
         two_phase=False,
         caching=Caching.ALL,

@@ -54,6 +54,7 @@ class Stripe:
     name = "stripe"
     version = "1"
     request_id_header = "request-id"
+    credential_names: tuple[str, ...] = ("secret_key",)
     capabilities = Capabilities(
         two_phase=True,
         caching=Caching.ALL,

@@ -102,6 +102,8 @@ class Connector(Protocol):
     capabilities: Capabilities
     request_id_header: str
     """The answer's header, in lower case, that names the request at the gateway."""
+    credential_names: tuple[str, ...]
+    """What an account's credentials must hold."""
 
     def authorize(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
         """Reserve if the gateway has two phases and no id is remembered, then charge or hold the money."""
