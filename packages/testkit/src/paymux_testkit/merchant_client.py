@@ -171,6 +171,6 @@ def _parsed(raw: bytes) -> Reply:
         raise ConnectionResetError("the answer ended in its head")
     status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    if len(body) != int(headers["content-length"]):
+    if len(body) != int(headers.get("content-length", "0")):
         raise ConnectionResetError("the answer ended in its body")
     return Reply(int(status_line.split()[1]), headers, body)
