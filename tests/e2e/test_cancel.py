@@ -29,6 +29,23 @@ async def test_a_terminal_payment_cannot_be_cancelled(shop: Merchant) -> None:
     assert (await shop.payment(payment_id))["status"] == "succeeded"
 
 
+async def test_a_running_payment_may_be_cancelled_twice_and_the_first_reason_counts(shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_pending_always")
+    assert (await shop.confirm(payment_id, key="runs on")).status == 202
+    first = await shop.cancel(payment_id, key="cancel once", cancellation_reason="duplicate")
+    second = await shop.cancel(payment_id, key="cancel twice", cancellation_reason="fraudulent")
+    assert {first.status, second.status} <= {200, 202}
+    assert first.content["cancellation_requested_at"] == second.content["cancellation_requested_at"] is not None
+    payment = await shop.settled(payment_id)
+    assert (payment["status"], payment["cancellation_reason"]) == ("canceled", "duplicate")
+    for key in ("cancel once", "cancel twice"):
+        reason = "duplicate" if key == "cancel once" else "fraudulent"
+        replay = await shop.cancel(payment_id, key=key, cancellation_reason=reason)
+        assert (replay.status, replay.is_replay, replay.content["status"]) == (200, True, "canceled")
+    late = await shop.cancel(payment_id, key="cancel late")
+    assert (late.status, late.code, late.content["current_status"]) == (409, "payment_unexpected_state", "canceled")
+
+
 @pytest.mark.slow
 async def test_cancels_that_race_confirms_end_as_the_book_says(stack: Stack, shop: Merchant) -> None:
     payments = [await shop.new_payment("sandbox_approve") for _ in range(40)]

@@ -1,5 +1,6 @@
 """Whatever comes over the wire gets a clear 4xx problem and changes nothing."""
 
+import gzip
 import json
 
 import pytest
@@ -51,6 +52,22 @@ BODIES = {
     "an unknown field within": (_with(payment_method={"type": "card", "number": "x"}), 422, "validation_failed"),
     "no currency of this world": (_with(currency="xxq"), 422, "currency_not_supported"),
     "a currency in capitals": (_with(currency="EUR"), 422, "validation_failed"),
+    "a currency and a newline": (_with(currency="eur\n"), 422, "validation_failed"),
+    "a method type and a newline": (_with(payment_method={"type": "card\n", "token": "x"}), 422, "validation_failed"),
+    "manual capture": (_with(capture_method="manual"), 422, "validation_failed"),
+    "confirm without a method": (_with(confirm=True), 422, "validation_failed"),
+    "an amount beyond what every client reads exactly": (_amount(str(2**53)), 422, "validation_failed"),
+    "sixty thousand digits": (_amount("9" * 60_000), 400, "malformed_json"),
+    "a boolean as text": (_with(off_session="false"), 422, "validation_failed"),
+    "a number as a boolean": (_with(off_session=0), 422, "validation_failed"),
+    "a name of metadata that is too long": (_with(metadata={"k" * 41: ""}), 422, "validation_failed"),
+    "a name of metadata that is empty": (_with(metadata={"": ""}), 422, "validation_failed"),
+    "a value of metadata that is too long": (_with(metadata={"k": "v" * 501}), 422, "validation_failed"),
+    "a reference that is empty": (_with(reference=""), 422, "validation_failed"),
+    "a reference that is too long": (_with(reference="r" * 256), 422, "validation_failed"),
+    "an address of another kind": (_with(return_url="javascript:alert(1)"), 422, "validation_failed"),
+    "depth 17": (b'{"metadata":' + b'{"a":' * 16 + b'""' + b"}" * 17, 400, "malformed_json"),
+    "compressed": (gzip.compress(_with()), 400, "malformed_json"),
     "metadata that is no text": (_with(metadata={"order": 7}), 422, "validation_failed"),
     "too much metadata": (_with(metadata={str(n): "" for n in range(51)}), 422, "validation_failed"),
     "a card number": (_with(description="4242424242424242"), 400, "raw_card_data_not_allowed"),
@@ -99,6 +116,19 @@ async def test_a_body_that_does_not_say_its_length_is_cut_off(stack: Stack, shop
     assert await stack.payments_count(shop) == before
 
 
+async def test_what_is_just_allowed_is_taken_and_shown_as_it_was_sent(shop: Merchant) -> None:
+    fields = {
+        "amount": 2**53 - 1,
+        "currency": "kwd",
+        "reference": "\U0001f6d2" * 255,
+        "description": "d" * 1000,
+        "metadata": {f"{n:02}" + "k" * 38: "v" * 500 for n in range(50)},
+        "return_url": "https://shop.example/" + "p" * (2048 - 21),
+    }
+    payment = (await shop.post("/payments", fields)).content
+    assert {name: payment[name] for name in fields} == fields
+
+
 @pytest.mark.parametrize("verb", ["confirm", "cancel"])
 @pytest.mark.parametrize("name", ["NUL in a string", "an unknown field", "depth 100 of objects", "a list"])
 async def test_a_hostile_body_leaves_a_payment_as_it_is(verb: str, name: str, stack: Stack, shop: Merchant) -> None:
@@ -117,11 +147,22 @@ async def test_a_hostile_body_leaves_a_payment_as_it_is(verb: str, name: str, st
         "limit=0",
         "limit=101",
         "limit=1.5",
+        "limit=1e1",
+        "limit=1.0",
+        "limit=05",
+        "limit=%D9%A3",
+        "limit=true",
         "limit=99999999999999999999",
         "limit=1&limit=2",
         "starting_after=pay_x",
         "status=paid",
+        "starting_after=",
+        "starting_after=att_01m85nrj8ffm59ce1gp5skj4s8",
+        "starting_after=pay_01m85nrj8ffm59ce1gp5skj4s8%0A",
         "created_from=yesterday",
+        "created_from=0.5",
+        "created_to=1700000000",
+        "created_from=2026-13-01T00:00:00Z",
         "created_from=2026-01-01T00:00:00",
         "reference=%00",
         "reference=%ff",

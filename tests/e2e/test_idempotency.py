@@ -63,6 +63,75 @@ async def test_the_replay_of_a_final_answer_is_byte_identical(stack: Stack, shop
     assert len(stack.charge_requests(payment_id)) == 1
 
 
+async def test_a_quoted_key_and_a_bare_one_are_the_same_key(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    first = await shop.confirm(payment_id, key='"quoted \\" key"')
+    second = await shop.confirm(payment_id, key='quoted " key')
+    assert (second.is_replay, second.body) == (True, first.body)
+    assert len(stack.charge_requests(payment_id)) == 1
+
+
+async def test_a_key_of_255_characters_is_taken_and_two_headers_are_not(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    request = shop.request_bytes("POST", f"/payments/{payment_id}/confirm", b"{}", key="~" * 255)
+    twice = request.replace(b"\r\n", b"\r\nIdempotency-Key: other\r\n", 1)
+    refused = await shop.send_raw(twice)
+    assert (refused.status, refused.code) == (400, "idempotency_key_invalid")
+    assert stack.sandbox.requests(payment_id) == []
+    assert (await shop.send_raw(request)).status == 200
+
+
+async def test_a_malformed_key_is_refused_where_none_is_needed(stack: Stack, shop: Merchant) -> None:
+    before = await stack.payments_count(shop)
+    reply = await shop.post("/payments", {"amount": 1, "currency": "eur"}, key='"open')
+    assert (reply.status, reply.code) == (400, "idempotency_key_invalid")
+    assert await stack.payments_count(shop) == before
+
+
+async def test_escapes_and_names_beyond_the_basic_plane_do_not_make_another_request(shop: Merchant) -> None:
+    plain = '{"amount":7,"currency":"eur","metadata":{"\ufb33":"a/b","\U0001f600":"\u00f6"}}'
+    escaped = r'{"metadata":{"\ud83d\ude00":"\u00f6","\ufb33":"a\/b"},"amount":7,"currency":"\u0065ur"}'
+    first = await shop.send("POST", "/payments", plain.encode(), key="JCS")
+    second = await shop.send("POST", "/payments", escaped.encode(), key="JCS")
+    assert (first.status, second.status, second.is_replay) == (201, 201, True)
+    assert first.payment_id == second.payment_id
+
+
+async def test_a_default_that_is_spelled_out_makes_another_request(shop: Merchant) -> None:
+    fields = {"amount": 7, "currency": "eur"}
+    await shop.post("/payments", fields, key="defaults")
+    reply = await shop.post("/payments", fields | {"confirm": False}, key="defaults")
+    assert (reply.status, reply.code) == (422, "idempotency_key_reused")
+
+
+async def test_the_replay_of_a_create_with_confirm_is_byte_identical(stack: Stack, shop: Merchant) -> None:
+    fields = {
+        "amount": 7,
+        "currency": "eur",
+        "confirm": True,
+        "payment_method": {"type": "card", "token": "sandbox_approve"},
+    }
+    first = await shop.post("/payments", fields, key="born charged")
+    second = await shop.post("/payments", fields, key="born charged")
+    assert (first.status, second.status, second.is_replay) == (201, 201, True)
+    assert (first.body, first.headers["location"]) == (second.body, second.headers["location"])
+    assert len(stack.sandbox.charges(first.payment_id)) == 1
+
+
+async def test_the_replay_of_an_open_answer_is_the_payment_as_it_now_is(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_pending")
+    first = await shop.confirm(payment_id, key="still open")
+    second = await shop.confirm(payment_id, key="still open")
+    assert (first.status, second.status) == (202, 202)
+    assert (second.is_replay, second.content["status"]) == (True, "processing")
+    assert int(second.headers["retry-after"]) >= 1
+    assert (await shop.settled(payment_id))["status"] == "succeeded"
+    third = await shop.confirm(payment_id, key="still open")
+    assert (third.status, third.is_replay, third.content["status"]) == (200, True, "succeeded")
+    assert (await shop.confirm(payment_id, key="still open")).body == third.body
+    assert len(stack.charge_requests(payment_id)) == 1
+
+
 async def test_the_order_and_spacing_of_fields_do_not_make_another_request(shop: Merchant) -> None:
     payment_id = await shop.new_payment("sandbox_approve")
     fields = {"off_session": False, "return_url": "https://shop.example/back"}

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from paymux_core.currencies import CURRENCY_EXPONENTS
 from tests.support.http import Merchant
 from tests.support.stack import Stack
 
@@ -82,3 +83,15 @@ async def test_create_with_confirm_charges_at_once(stack: Stack, shop: Merchant)
     assert (reply.status, reply.content["status"]) == (201, "succeeded")
     assert reply.headers["location"] == f"/payments/{reply.payment_id}"
     assert [charge["currency"] for charge in stack.sandbox.charges(reply.payment_id)] == ["JPY"]
+
+
+@pytest.mark.parametrize(("currency", "decimals"), [("jpy", 0), ("eur", 2), ("kwd", 3), ("clf", 4)])
+async def test_an_amount_reaches_the_gateway_in_minor_units(
+    currency: str, decimals: int, stack: Stack, shop: Merchant
+) -> None:
+    assert CURRENCY_EXPONENTS[currency] == decimals
+    payment_id = await shop.new_payment("sandbox_approve", amount=1_999_001, currency=currency)
+    reply = await shop.confirm(payment_id, key=f"minor units of {currency}")
+    assert (reply.content["amount"], reply.content["amount_captured"]) == (1_999_001, 1_999_001)
+    charges = stack.sandbox.charges(payment_id)
+    assert [(charge["amount"], charge["currency"]) for charge in charges] == [(1_999_001, currency.upper())]

@@ -62,6 +62,12 @@ async def test_pages_show_every_payment_once_and_the_newest_first(
         ("reference=nowhere", []),
         ("status=canceled", []),
         ("created_to=2020-01-01T00:00:00Z", []),
+        ("created_to=1969-12-31T23:59:59Z", []),
+        ("created_to=0001-01-01T00:00:00Z", []),
+        ("created_from=9999-12-31T23:59:59Z", []),
+        ("created_from=0001-01-01T00:00:00Z&limit=100", [6, 5, 4, 3, 2, 1, 0]),
+        ("created_from=1969-12-31T23:59:59.5%2B02:00&created_to=9999-12-31T23:59:59Z", [6, 5, 4, 3, 2, 1, 0]),
+        ("reference=read-3&customer_reference=customer%200", [3]),
         ("created_from=2020-01-01T00:00:00Z&limit=100", [6, 5, 4, 3, 2, 1, 0]),
     ],
 )
