@@ -48,6 +48,19 @@ def migrate() -> None:
     raise typer.Exit(asyncio.run(migrate_database(os.environ)))
 
 
+@app.command()
+def torture(
+    payments: Annotated[int, typer.Option(min=1, help="How many payments.")] = 2000,
+    kills: Annotated[int, typer.Option(min=0, help="How many SIGKILLs, spread over API, worker and Postgres.")] = 40,
+    seed: Annotated[int | None, typer.Option(help="Draws the same load, faults and kills again.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the home with logs, database and book.")] = False,
+) -> None:
+    """Kill processes under load on a stack of its own, then hold our tables against the gateway's book."""
+    from paymux_cli.torture.command import TortureOptions, torture
+
+    raise typer.Exit(asyncio.run(torture(TortureOptions(payments, kills, seed, keep))))
+
+
 @merchants.command("create")
 def create_merchant(
     name: Annotated[str, typer.Argument(help="How you call the merchant.")],

@@ -1,0 +1,54 @@
+"""Carry out a plan's kills and its pause, each at its moment or as soon as its victim is up again."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from paymux_cli.torture.plan import Kill, Plan, Victim
+from paymux_cli.torture.stack import TortureStack
+
+BURST_HEADSTART_SECONDS = 0.05
+"""Long enough for the first payments of a burst to be committed, too short for the last ones."""
+
+
+@dataclass(slots=True)
+class Killing:
+    """What was done so far. `burst` is set in the moment before the pause."""
+
+    plan: Plan
+    stack: TortureStack
+    pause_seconds: float
+    began_at: float
+    done: Counter[Victim] = field(default_factory=Counter)
+    paused: bool = False
+    burst: asyncio.Event = field(default_factory=asyncio.Event)
+    on_kill: Callable[[], None] = lambda: None
+    _locks: dict[Victim, asyncio.Lock] = field(default_factory=lambda: {victim: asyncio.Lock() for victim in Victim})
+
+    async def carry_out(self) -> None:
+        """Do all of it."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._pause())
+            for kill in self.plan.kills:
+                tasks.create_task(self._kill(kill))
+
+    async def _kill(self, kill: Kill) -> None:
+        await self._until(kill.at_seconds)
+        async with self._locks[kill.victim]:
+            await self.stack.kill(kill.victim)
+            self.done[kill.victim] += 1
+            self.on_kill()
+
+    async def _pause(self) -> None:
+        await self._until(self.plan.pause_at_seconds)
+        async with self._locks[Victim.API]:
+            await self.stack.until_up(Victim.API)
+            self.burst.set()
+            await asyncio.sleep(BURST_HEADSTART_SECONDS)
+            await self.stack.pause_api(seconds=self.pause_seconds)
+            self.paused = True
+
+    async def _until(self, at_seconds: float) -> None:
+        await asyncio.sleep(max(0.0, self.began_at + at_seconds - time.monotonic()))
