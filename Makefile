@@ -57,8 +57,8 @@ bench: setup ## Measure, print a table, write bench/out.json (QUICK=1 leaves the
 simulate: setup ## Seeded simulation (SEED=, SEEDS=)
 	@PAYMUX_SEED=$(SEED) PAYMUX_SEEDS=$(SEEDS) $(HEAVY) $(BIN)/pytest -m simulation --timeout 0 $(ARGS)
 
-torture: setup ## Kill processes under load and count every charge (PAYMENTS=, KILLS=)
-	@$(HEAVY) $(BIN)/paymux torture --payments $(PAYMENTS) --kills $(KILLS) $(ARGS)
+torture: setup ## Kill processes under load and count every charge (PAYMENTS=, KILLS=, SEED=); MUTANTS=1: the mutants
+	@$(HEAVY) $(if $(MUTANTS),$(BIN)/python -m tests.mutants.torture $(ARGS),$(BIN)/paymux torture --payments $(PAYMENTS) --kills $(KILLS) --seed $(SEED) $(ARGS))
 
 soak: setup ## The long runs of the tests
 	@$(HEAVY) $(BIN)/pytest -m soak --timeout 0 $(ARGS)

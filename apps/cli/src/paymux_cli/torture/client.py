@@ -13,6 +13,10 @@ from paymux_testkit.merchant_client import Merchant, NotInTime, Reply
 
 RETRY_AFTER_SECONDS_MAX = 2.0
 """The stack's clocks are shortened, the whole seconds of Retry-After are not."""
+PAUSE_SECONDS_MIN = 0.1
+"""After a doubt; twice as long after each further one, so that a start is not trampled down."""
+AT_ONCE_MAX = 64
+"""Clients that are served at the same time: a torture is about kills; what overload does is another test's matter."""
 READS_MAX = 5
 """Then the client leaves; what is still processing is the worker's."""
 _Outcome = tuple[int, object]
@@ -60,22 +64,26 @@ class Clients:
     counts: Counter[str] = field(default_factory=Counter)
     misanswers: list[tuple[str, str]] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_MAX))
 
     async def carry_out(self, order: Order) -> None:
         """Pay an order, whatever it takes."""
         rng = random.Random(f"{self.seed}:{order.number}")  # noqa: S311  chance, not secrets
         merchant = self.merchants[order.merchant]
         try:
-            await _Visit(self, merchant, order, rng).pay()
+            async with self._slots:
+                await _Visit(self, merchant, order, rng).pay()
         except GaveUp as error:
             self.misanswers.append(("", f"order-{order.number}: {error}"))
 
     async def insist(self, merchant: Merchant, request: Request, rng: random.Random) -> Reply:
         """Send a request until it is answered. Raises: GaveUp."""
+        pause_seconds = PAUSE_SECONDS_MIN
         while time.monotonic() < self.give_up_at:
             reply = await self._ask(merchant.post(request.path, request.fields, key=request.key))
             if reply is None:
-                await asyncio.sleep(rng.uniform(0.05, 0.5))
+                await asyncio.sleep(rng.uniform(0.5, 1.0) * pause_seconds)
+                pause_seconds = min(2 * pause_seconds, RETRY_AFTER_SECONDS_MAX)
                 continue
             outcome = (reply.status, None if reply.status < 400 else reply.code)  # noqa: PLR2004  HTTP's own border
             if outcome in _AGAIN:

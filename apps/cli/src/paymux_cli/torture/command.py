@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -76,12 +77,17 @@ async def _run(plan: Plan, home: Path, console: Console) -> Story:
     def say(what: str) -> None:
         console.print(f"  {what}", markup=False, soft_wrap=True)
 
-    # The driver's complaints about a database that we kill ourselves.
-    logging.basicConfig(filename=home / "torture.log")
+    _log_to(home / "torture.log")
     say(f"seed       {plan.seed}: some {plan.seconds:.0f} s of load, then quiet until everything is settled")
     async with torture_stack(home, seed=plan.seed, say=say) as stack:
         with _Bars(console) as bars:
             return await stack.run(run_plan(plan, stack, bars))
+
+
+def _log_to(file: Path) -> None:
+    """Keep our own complaints about a database that we kill out of the report."""
+    logging.basicConfig(filename=file)
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file.open("a")))
 
 
 @dataclass(slots=True)

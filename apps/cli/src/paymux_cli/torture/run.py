@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Protocol
 
 from paymux_cli.composition import Stack, StackSettings, open_stack
 from paymux_cli.torture.client import Answered, Clients
+from paymux_cli.torture.gathering import gather
 from paymux_cli.torture.killing import Killing
 from paymux_cli.torture.oracle import Evidence
 from paymux_cli.torture.plan import PAUSE_SECONDS, Order, Plan, Victim
@@ -19,16 +19,9 @@ from paymux_cli.torture.stack import DIVISOR, TortureStack
 from paymux_cli.torture.watch import FINAL, Watch
 from paymux_core.clocks import Clocks
 from paymux_core.errors import Refused
-from paymux_core.ids import Kind, attempt_id, public_id
-from paymux_postgres.connections import CommitUnknown, Pool
-from paymux_postgres.inspection import (
-    Standing,
-    list_charge_windows,
-    list_ends_left,
-    list_late_first_bytes,
-    list_standings,
-    list_violations,
-)
+from paymux_core.ids import Kind, public_id
+from paymux_postgres.connections import CommitUnknown
+from paymux_postgres.inspection import Standing, list_standings
 
 CLOCKS = Clocks().shortened(DIVISOR)
 CLIENT_SECONDS = 35.0
@@ -37,13 +30,8 @@ GRACE_SECONDS = 30.0
 """From the last deadline to the end of the quiet phase: a check that comes with the deadline, on a busy machine."""
 BOOK_SECONDS = 15.0
 """What the sandbox still books by itself comes within this after the last request (120 s, shortened, and a margin)."""
-SENDING_SECONDS = 1.0
-"""From the decision to send to the gateway's note of it, beside the latest first byte: a busy machine's delay."""
-LATER = timedelta(hours=1)
-"""Invariants of liveness are asked for this much later: what nobody would have come back for is found now."""
 POLL_SECONDS = 0.5
 REPLAYS_MAX = 500
-_LIVENESS = ("left_alone", "attempt_silent", "key_unfinished")
 
 
 class Progress(Protocol):
@@ -109,7 +97,14 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             with suppress(asyncio.CancelledError):
                 await watching
         return Story(
-            evidence=await _evidence(run),
+            evidence=await gather(
+                made.store.pool,
+                stack.sandbox,
+                watch,
+                misanswers=clients.misanswers,
+                clocks=CLOCKS,
+                now=made.deps.clock.now(),
+            ),
             counts=Counter(clients.counts),
             kills=Counter(killing.done),
             paused_seconds=killing.pause_seconds if killing.paused else 0.0,
@@ -213,26 +208,3 @@ async def _replay_one(past: Answered, run: _Run, rng: random.Random, *, status: 
     if status in FINAL and reply.content["status"] != status:
         return f"answered {reply.content['status']}, and the payment is {status}"
     return None if reply.is_replay else "was not answered as a replay"
-
-
-async def _evidence(run: _Run) -> Evidence:
-    pool: Pool = run.made.store.pool
-    standings = await list_standings(pool)
-    reviewed = {standing.payment_id for standing in standings if standing.open_review is not None}
-    violations = await list_violations(pool, at=run.made.deps.clock.now() + LATER)
-    late = timedelta(seconds=CLOCKS.first_byte)
-    windows = await list_charge_windows(pool)
-    return Evidence(
-        charges=await asyncio.to_thread(run.stack.sandbox.charges),
-        requests=await asyncio.to_thread(run.stack.sandbox.requests),
-        standings=standings,
-        promised=frozenset(run.watch.promised),
-        regressions=dict(run.watch.regressions),
-        ends_left=await list_ends_left(pool, final=FINAL),
-        late_first_bytes=await list_late_first_bytes(pool, after=late),
-        # A person was told of these; until one acts they are asked about, and stay open.
-        violations=[v for v in violations if v.payment_id not in reviewed or not v.detail.startswith(_LIVENESS)],
-        misanswers=tuple(run.clients.misanswers),
-        charge_windows={attempt_id(payment, number): at for (payment, number), at in windows.items()},
-        sending_seconds_max=CLOCKS.first_byte + SENDING_SECONDS,
-    )
