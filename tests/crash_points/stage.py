@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,12 +14,13 @@ from paymux_connectors.transport import Transport
 from paymux_core.clocks import Clocks
 from paymux_core.connector import GatewayAccount
 from paymux_core.errors import StorageUnavailable
-from paymux_core.ids import Kind, public_id, uuid7
+from paymux_core.ids import Kind, public_id
 from paymux_core.routing import Candidate
 from paymux_flows.deps import Deps
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_account, insert_merchant
 from paymux_postgres.store import PostgresStore
+from tests.support.chance import SeededIds, SeededRng
 
 PORT_CALLS = ("read_payment", "open_attempt", "authorize", "record_outcome")
 """What a confirm awaits, in order; a new await changes this on purpose."""
@@ -86,30 +86,6 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         return self.seconds + asyncio.get_running_loop().time()
-
-
-class SeededRng:
-    """Randomness of a seed."""
-
-    def __init__(self, seed: str) -> None:
-        self._random = random.Random(seed)
-
-    def uniform(self) -> float:
-        return self._random.random()
-
-    def bits(self, count: int) -> int:
-        return self._random.getrandbits(count)
-
-
-@dataclass(slots=True)
-class SeededIds:
-    """Ids of a seed and the virtual clock."""
-
-    clock: VirtualClock
-    rng: SeededRng
-
-    def new(self) -> UUID:
-        return uuid7(int(self.clock.now().timestamp() * 1000), self.rng.bits(74))
 
 
 @dataclass(slots=True)

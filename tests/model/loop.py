@@ -47,5 +47,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         handle = ready[chosen]
         del ready[chosen]
         if not handle.cancelled():
-            self.steps += 1
-            handle._run()
+            self.run_handle(handle)
+
+    def run_handle(self, handle: asyncio.Handle) -> None:
+        """Take one step."""
+        self.steps += 1
+        handle._run()

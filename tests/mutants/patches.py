@@ -294,6 +294,20 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "stale_attempt_wins",
+        "phase 2 compares what its attempt has sent",
+        (
+            Edit(
+                _OUTCOMES_SQL,
+                "      and a.money_requested = ($66::boolean[])[l.ord + 1]"
+                " and a.fence_count = ($67::smallint[])[l.ord + 1]\n"
+                "      and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]\n",
+                "      and $66::boolean[] is not null and $67::smallint[] is not null"
+                " and $68::timestamptz[] is not null\n",
+            ),
+        ),
+    ),
+    Mutant(
         "cancel_without_compare",
         "only an unconfirmed payment is cancelled at once",
         (

@@ -8,7 +8,7 @@ import asyncpg
 
 from paymux_core.errors import StorageUnavailable
 from paymux_core.ports import Rng
-from paymux_postgres.connections import RETRY_SQLSTATES, CommitUnknown
+from paymux_postgres.connections import CommitUnknown, conflict_refused, is_conflict
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,14 +33,14 @@ async def run_batch(
     try:
         return await _survive_losses(items, together=together, after_loss=after_loss)
     except asyncpg.PostgresError as error:
-        if error.sqlstate in RETRY_SQLSTATES:
+        if is_conflict(error):
             await asyncio.sleep(RETRY_PAUSE_SECONDS * (0.5 + rng.uniform()))
             try:
                 return await _survive_losses(items, together=together, after_loss=after_loss)
             except asyncpg.PostgresError as again:
                 error = again
         if len(items) == 1:
-            return [error]
+            return [conflict_refused() if is_conflict(error) else error]
     results: list[Result | Exception] = []
     for item in items:
         results.extend(await run_batch([item], together=together, after_loss=after_loss, rng=rng))

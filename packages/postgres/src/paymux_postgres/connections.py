@@ -64,6 +64,16 @@ def is_connection_lost(error: BaseException) -> bool:
     return isinstance(error, (OSError, asyncpg.InterfaceError, asyncio.IncompleteReadError, EOFError))
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Tell an error that only says that somebody else is at it: nothing was committed, and it may be tried again."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in RETRY_SQLSTATES
+
+
+def conflict_refused() -> Overloaded:
+    """Say that a conflict with others did not end in time."""
+    return Overloaded("other requests are changing the same thing; try again soon", retry_after_seconds=1)
+
+
 async def _keep_session(_connection: asyncpg.Connection) -> None:
     """Do nothing: the pool's own reset is a hidden round trip on every release, and no code here sets anything."""
 
@@ -106,7 +116,10 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection. Raises: Overloaded after 500 ms without one, StorageUnavailable, CommitUnknown."""
+        """Lend a connection.
+
+        Raises: Overloaded after 500 ms without one, or without a lock it needs; StorageUnavailable, CommitUnknown.
+        """
         if self._pool is None:
             raise StorageUnavailable("the database is not connected yet; try again soon", retry_after_seconds=1)
         try:
@@ -121,6 +134,8 @@ class Pool:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if is_connection_lost(error):
                     raise CommitUnknown from error
+                if is_conflict(error):
+                    raise conflict_refused() from error
                 raise
             finally:
                 await self._give_back(connection)

@@ -28,6 +28,7 @@ async def record_outcomes(connection: Lane | asyncpg.Connection, items: Sequence
         *_event_columns(items),
         *_rare_documents(items),
         ANSWERED_BY_GATEWAY,
+        *_compared_columns(items),
     )
     won: dict[int, bool] = {row["ord"]: row["won"] for row in rows}
     return [won.get(index) for index in range(len(items))]
@@ -69,6 +70,16 @@ def _outcome_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
         [p.event_sequence for p in after],
         [item.final_position for item in items],
         [item.opened.number if item.opened else None for item in items],
+    )
+
+
+def _compared_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
+    """What the attempt had sent when the decision was made."""
+    before = [item.before.attempts[item.attempt.number - 1] for item in items]
+    return (
+        [a.money_requested for a in before],
+        [a.fence_count for a in before],
+        [a.last_request_at for a in before],
     )
 
 

@@ -1,6 +1,7 @@
 -- record_outcomes --
 -- Phase 2 of many calls, in dependent order: interactions of every input that was locked, then attempt, payment,
--- events and what comes next of those whose payment is still at the version they were decided on, then the keys.
+-- events and what comes next of those whose payment is still at the version they were decided on, and whose attempt has
+-- sent nothing since; then the keys.
 -- Locks: payments in (merchant_id, id) order, skipping what others hold; then attempts, then keys.
 with inp as (
     select * from unnest($1::integer[], $2::uuid[], $3::uuid[], $4::integer[], $5::timestamptz[], $6::smallint[],
@@ -50,6 +51,10 @@ settled as (
         finished_at = l.finished_at, updated_at = l.recorded_at, lease_token = null, lease_expires_at = null
     from locked l
     where l.won and a.merchant_id = l.merchant_id and a.payment_id = l.payment_id and a.number = l.attempt_number
+      -- A re-send or a fence that proved nothing leaves the payment's version alone, but what was decided without
+      -- knowing of it is decided again.
+      and a.money_requested = ($66::boolean[])[l.ord + 1] and a.fence_count = ($67::smallint[])[l.ord + 1]
+      and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]
     returning l.ord
 ),
 moved as (
@@ -125,4 +130,6 @@ finished as (
     where k.merchant_id = m.merchant_id and k.payment_id = m.id and k.response_status is null and k.success_status is not null
       and (l.next_attempt_number is null or k.finished_at is null)
 )
-select l.ord, l.won and (not l.changes_payment or exists (select from moved m where m.ord = l.ord)) as won from locked l
+select l.ord, exists (select from settled s where s.ord = l.ord)
+              and (not l.changes_payment or exists (select from moved m where m.ord = l.ord)) as won
+from locked l

@@ -1,6 +1,7 @@
 """The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -244,10 +245,11 @@ class PostgresStore:
     async def claim_due_attempts(
         self, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
     ) -> list[DueAttempt]:
-        """Lease due attempts for a worker."""
-        return await payment_attempts.claim_due_attempts(
-            self.pool, at=at, lease_token=lease_token, lease_expires_at=lease_expires_at, limit=limit
-        )
+        """Lease due attempts for a worker. Raises: StorageUnavailable; a lease that nobody knows of runs out."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.claim_due_attempts(
+                self.pool, at=at, lease_token=lease_token, lease_expires_at=lease_expires_at, limit=limit
+            )
 
     async def claim_attempt(
         self,
@@ -260,21 +262,32 @@ class PostgresStore:
         lease_token: UUID,
         lease_expires_at: datetime,
     ) -> bool:
-        """Lease one attempt for a look now."""
-        return await payment_attempts.claim_attempt(
-            self.pool,
-            merchant_id=merchant_id,
-            payment_id=payment_id,
-            number=number,
-            at=at,
-            not_asked_since=not_asked_since,
-            lease_token=lease_token,
-            lease_expires_at=lease_expires_at,
-        )
+        """Lease one attempt for a look now. Raises: as above."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.claim_attempt(
+                self.pool,
+                merchant_id=merchant_id,
+                payment_id=payment_id,
+                number=number,
+                at=at,
+                not_asked_since=not_asked_since,
+                lease_token=lease_token,
+                lease_expires_at=lease_expires_at,
+            )
 
     async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
-        """Give a lease back."""
-        return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+        """Give a lease back. Raises: as above."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+
+
+@contextlib.contextmanager
+def _loss_is_a_refusal() -> Iterator[None]:
+    """Refuse where a lost answer is not worth a second look: whatever was committed mends itself."""
+    try:
+        yield
+    except CommitUnknown as error:
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
 
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
         """List what is broken among payments born since an id, and among open ones."""
