@@ -280,6 +280,10 @@ class PostgresStore:
         with _loss_is_a_refusal():
             return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
 
+    async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
+        """List what is broken among payments born since an id, and among open ones."""
+        return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
+
 
 @contextlib.contextmanager
 def _loss_is_a_refusal() -> Iterator[None]:
@@ -288,10 +292,6 @@ def _loss_is_a_refusal() -> Iterator[None]:
         yield
     except CommitUnknown as error:
         raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
-
-    async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
-        """List what is broken among payments born since an id, and among open ones."""
-        return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
 
 
 async def _once_more(read: Callable[[], Awaitable[_Found]]) -> _Found:
