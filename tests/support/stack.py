@@ -112,25 +112,38 @@ class Stack:
         accounts: Sequence[Account] = ONE_MOCK,
         limits: Mapping[str, str] | None = None,
         scopes: frozenset[Scope] = SCOPES,
+        key_limits: Mapping[str, str] | None = None,
     ) -> Merchant:
         """Make a merchant with a key and gateway accounts, tried in this order. Without `limits`: no rate limits."""
         thread = LoopThread()
         try:
-            merchant_id, api_key = thread.run(self._make_merchant(accounts, limits, scopes))
+            merchant_id, api_key = thread.run(self._make_merchant(accounts, limits, scopes, key_limits or {}))
         finally:
             thread.close()
         self.ids[api_key] = merchant_id
         return Merchant(self.url, api_key)
 
     async def _make_merchant(
-        self, accounts: Sequence[Account], limits: Mapping[str, str] | None, scopes: frozenset[Scope]
+        self,
+        accounts: Sequence[Account],
+        limits: Mapping[str, str] | None,
+        scopes: frozenset[Scope],
+        key_limits: Mapping[str, str],
     ) -> tuple[UUID, str]:
         async with open_stack(StackSettings.from_environment(self.environment), name="tests") as made:
             chosen = {"rates": "none"} if limits is None else dict(limits)
             merchant_id = await add_merchant(made, "a shop", limits=chosen)
             for priority, account in enumerate(accounts):
                 await self._make_account(made, merchant_id, account, priority=priority)
-            key = await add_key(made, merchant_id, name="tests", scopes=scopes, mode="test", peppers=self.environment)
+            key = await add_key(
+                made,
+                merchant_id,
+                name="tests",
+                scopes=scopes,
+                mode="test",
+                peppers=self.environment,
+                limits=key_limits,
+            )
         return merchant_id, key
 
     async def _make_account(self, made: Composition, merchant_id: UUID, account: Account, *, priority: int) -> None:

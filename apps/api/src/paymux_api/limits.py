@@ -22,7 +22,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The defaults for every merchant and key."""
+    """The defaults; a merchant and a key may have others."""
 
     api_key: Rate = Rate(100, 1.0)
     merchant_confirms: Rate = Rate(25, 1.0)
@@ -45,21 +45,25 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, name: Hashable, *, now: float) -> float:
-        """Take a token; gives the seconds until one is there, 0 if it was. Units: `now` in monotonic seconds."""
+    def take(self, name: Hashable, *, now: float, per_second: int | None = None) -> float:
+        """Take a token; gives the seconds until one is there, 0 if it was. Units: `now` in monotonic seconds.
+
+        `per_second` takes the place of the rate: so many at once, and per second.
+        """
+        burst, rate = (self._burst, self._per_second) if per_second is None else (float(per_second), float(per_second))
         found = self._buckets.get(name)
         if found is None:
-            tokens = self._burst
+            tokens = burst
             if len(self._buckets) >= self._buckets_max:
                 self._buckets.popitem(last=False)
         else:
-            tokens = min(self._burst, found[0] + (now - found[1]) * self._per_second)
+            tokens = min(burst, found[0] + (now - found[1]) * rate)
             self._buckets.move_to_end(name)
         if tokens >= 1.0:
             self._buckets[name] = (tokens - 1.0, now)
             return 0.0
         self._buckets[name] = (tokens, now)
-        return (1.0 - tokens) / self._per_second
+        return (1.0 - tokens) / rate
 
 
 class Limiter:
@@ -82,11 +86,12 @@ class Limiter:
         merchant = row.merchant_id
         wait = 0.0
         if idempotency_key is not None:
-            wait = self._idempotency_key.take((merchant, idempotency_key), now=now)
+            same = (merchant, idempotency_key)
+            wait = self._idempotency_key.take(same, now=now, per_second=row.same_key_per_second)
         if not wait or row.limits_exempt:
-            wait = max(wait, self._api_key.take(row.key_id, now=now))
+            wait = max(wait, self._api_key.take(row.key_id, now=now, per_second=row.requests_per_second))
         if charges and (not wait or row.limits_exempt):
-            wait = max(wait, self._merchant_confirms.take(merchant, now=now))
+            wait = max(wait, self._merchant_confirms.take(merchant, now=now, per_second=row.confirms_per_second))
         if wait and not row.limits_exempt:
             raise RateLimited(_DETAIL, retry_after_seconds=math.ceil(wait))
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+_LIMIT = "Repeat for several: rates=none, requests_per_second=100, same_key_per_second=5"
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="paymux, a self-hosted payment orchestrator.")
 merchants = typer.Typer(no_args_is_help=True, help="Merchants.")
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -64,11 +66,16 @@ def torture(
 @merchants.command("create")
 def create_merchant(
     name: Annotated[str, typer.Argument(help="How you call the merchant.")],
+    limit: Annotated[list[str] | None, typer.Option(help=f"{_LIMIT} or confirms_per_second=25.")] = None,
 ) -> None:
     """Create a merchant and print its id."""
     from paymux_cli.manage import new_merchant
 
-    typer.echo(asyncio.run(new_merchant(os.environ, name)))
+    try:
+        typer.echo(asyncio.run(new_merchant(os.environ, name, limits=limit or [])))
+    except ValueError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(2) from None
 
 
 @keys.command("create")
@@ -77,12 +84,14 @@ def create_key(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
     scope: Annotated[list[str] | None, typer.Option(help="A scope; repeat for several.")] = None,
     mode: Annotated[str, typer.Option(help="test or live.")] = "test",
+    limit: Annotated[list[str] | None, typer.Option(help=f"{_LIMIT}; else its merchant's.")] = None,
 ) -> None:
     """Create an API key and print it; it is shown only now."""
     from paymux_cli.manage import new_key
 
     try:
-        typer.echo(asyncio.run(new_key(os.environ, merchant=merchant, name=name, scopes=scope, mode=mode)))
+        made = new_key(os.environ, merchant=merchant, name=name, scopes=scope, mode=mode, limits=limit or [])
+        typer.echo(asyncio.run(made))
     except ValueError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(2) from None

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from rich.console import Console
@@ -19,6 +21,8 @@ from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_ac
 from paymux_postgres.migrate import migrate
 
 _KEY_RANDOM_BITS = 256
+_KEY_LIMITS = ("requests_per_second", "same_key_per_second")
+_MERCHANT_LIMITS = (*_KEY_LIMITS, "confirms_per_second")
 
 
 def settings_of(environment: Mapping[str, str]) -> tuple[StackSettings, dict[str, str]]:
@@ -47,10 +51,23 @@ async def migrate_database(environment: Mapping[str, str]) -> int:
     return 0
 
 
-async def new_merchant(environment: Mapping[str, str], name: str) -> str:
-    """Create a merchant; answers its id."""
+async def new_merchant(environment: Mapping[str, str], name: str, *, limits: Sequence[str]) -> str:
+    """Create a merchant; answers its id. Raises: ValueError."""
+    chosen = parse_limits(limits, known=_MERCHANT_LIMITS)
     async with _stack(environment) as (stack, _):
-        return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits={}))
+        return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits=chosen))
+
+
+def parse_limits(limits: Sequence[str], *, known: Collection[str]) -> dict[str, str]:
+    """Read limits as `name=number`, or `rates=none` for no limits. Raises: ValueError."""
+    parsed: dict[str, str] = {}
+    for limit in limits:
+        name, _, value = limit.partition("=")
+        if limit != "rates=none" and (name not in known or not re.fullmatch("[1-9][0-9]{0,5}", value)):
+            message = f"{limit!r} is no limit; give rates=none, or a number from 1 to 999999 for {', '.join(known)}"
+            raise ValueError(message)
+        parsed[name] = value
+    return parsed
 
 
 async def add_merchant(stack: Stack, name: str, *, limits: dict[str, str]) -> UUID:
@@ -61,17 +78,31 @@ async def add_merchant(stack: Stack, name: str, *, limits: dict[str, str]) -> UU
 
 
 async def new_key(
-    environment: Mapping[str, str], *, merchant: str, name: str, scopes: Sequence[str] | None, mode: str
+    environment: Mapping[str, str],
+    *,
+    merchant: str,
+    name: str,
+    scopes: Sequence[str] | None,
+    mode: str,
+    limits: Sequence[str] = (),
 ) -> str:
     """Create an API key; answers the token. Raises: ValueError."""
     merchant_id = _merchant(merchant)
+    own = parse_limits(limits, known=_KEY_LIMITS)
     chosen = frozenset(Scope(scope) for scope in scopes) if scopes else DEFAULT_SCOPES
     async with _stack(environment) as (stack, known):
-        return await add_key(stack, merchant_id, name=name, scopes=chosen, mode=mode, peppers=known)
+        return await add_key(stack, merchant_id, name=name, scopes=chosen, mode=mode, peppers=known, limits=own)
 
 
 async def add_key(
-    stack: Stack, merchant_id: UUID, *, name: str, scopes: frozenset[Scope], mode: str, peppers: Mapping[str, str]
+    stack: Stack,
+    merchant_id: UUID,
+    *,
+    name: str,
+    scopes: frozenset[Scope],
+    mode: str,
+    peppers: Mapping[str, str],
+    limits: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Store a key as its keyed hash under the newest pepper; answers the token. Raises: ValueError."""
     newest = max(peppers["PAYMUX_API_KEY_PEPPERS"].split(","), key=lambda part: int(part.partition(":")[0]))
@@ -89,7 +120,7 @@ async def add_key(
         limits_exempt=False,
         last4=token.last4,
     )
-    await insert_api_key(stack.store.pool, row, name=name, at=stack.deps.clock.now())
+    await insert_api_key(stack.store.pool, row, name=name, limits=limits, at=stack.deps.clock.now())
     return token.token
 
 

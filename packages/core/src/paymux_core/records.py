@@ -134,7 +134,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """A stored API key: the keyed hash of its token, what it may do, and until when."""
+    """A stored API key: the keyed hash of its token, what it may do, until when, and how often.
+
+    A rate that is None is the API's default. `confirms_per_second` counts all keys of the merchant together.
+    """
 
     key_id: str
     merchant_id: UUID
@@ -146,6 +149,9 @@ class ApiKeyRow:
     revoked_at: datetime | None
     limits_exempt: bool
     last4: str
+    requests_per_second: int | None = None
+    confirms_per_second: int | None = None
+    same_key_per_second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

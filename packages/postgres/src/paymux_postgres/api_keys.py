@@ -1,7 +1,10 @@
 """Statements about API keys."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from paymux_core.records import ApiKeyRow
 from paymux_postgres import queries
@@ -10,8 +13,8 @@ from paymux_postgres.connections import Pool, Row
 SQL = queries.load(__file__)
 
 
-async def insert_api_key(pool: Pool, key: ApiKeyRow, *, name: str, at: datetime) -> None:
-    """Store a key as its keyed hash."""
+async def insert_api_key(pool: Pool, key: ApiKeyRow, *, name: str, limits: Mapping[str, str], at: datetime) -> None:
+    """Store a key as its keyed hash, with limits of its own. Raises: asyncpg.CheckViolationError for unknown ones."""
     async with pool.connection() as connection:
         await connection.execute(
             SQL["insert_api_key"],
@@ -24,6 +27,7 @@ async def insert_api_key(pool: Pool, key: ApiKeyRow, *, name: str, at: datetime)
             sorted(key.scopes),
             key.livemode,
             key.expires_at,
+            msgspec.json.encode(limits).decode(),
             at,
         )
 
@@ -46,6 +50,9 @@ def _read_key(row: Row) -> ApiKeyRow:
         revoked_at=row["revoked_at"],
         limits_exempt=row["limits_exempt"],
         last4=row["last4"],
+        requests_per_second=row["requests_per_second"],
+        confirms_per_second=row["confirms_per_second"],
+        same_key_per_second=row["same_key_per_second"],
     )
 
 

@@ -1,12 +1,16 @@
 -- insert_api_key --
 -- Store a new key as a keyed hash; the token itself is shown once and kept nowhere.
-insert into api_keys (key_id, merchant_id, name, token_hash, pepper_version, last4, scopes, livemode, expires_at, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+insert into api_keys (key_id, merchant_id, name, token_hash, pepper_version, last4, scopes, livemode, expires_at, limits,
+                      created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11)
 
 -- find_api_key --
--- Read a key by the id inside the token, with what its merchant is exempt from.
+-- Read a key by the id inside the token, with its limits: its own, else its merchant's. Confirms are counted per merchant.
 select k.key_id, k.merchant_id, k.token_hash, k.pepper_version, k.scopes, k.livemode, k.expires_at, k.revoked_at, k.last4,
-       coalesce(m.limits ->> 'rates' = 'none', false) as limits_exempt
+       coalesce(coalesce(k.limits ->> 'rates', m.limits ->> 'rates') = 'none', false) as limits_exempt,
+       coalesce(k.limits ->> 'requests_per_second', m.limits ->> 'requests_per_second')::integer as requests_per_second,
+       (m.limits ->> 'confirms_per_second')::integer as confirms_per_second,
+       coalesce(k.limits ->> 'same_key_per_second', m.limits ->> 'same_key_per_second')::integer as same_key_per_second
 from api_keys k join merchants m on m.id = k.merchant_id
 where k.key_id = $1
 
