@@ -57,11 +57,15 @@ class CommitUnknown(Exception):
     """The connection went away before the answer came: the statement may have committed."""
 
 
+_DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The last is what asyncpg says of a statement on a connection that has just failed, before it is seen as closed."""
+
+
 def is_connection_lost(error: BaseException) -> bool:
     """Tell a lost connection (commit unknown) from an error the server reported (nothing committed)."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "08000").startswith(_LOST_SQLSTATE_CLASSES)
-    return isinstance(error, (OSError, asyncpg.InterfaceError, asyncio.IncompleteReadError, EOFError))
+    return isinstance(error, (*_DRIVER_ERRORS, asyncio.IncompleteReadError, EOFError))
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -131,7 +135,7 @@ class Pool:
             connection = await self._borrow()
             try:
                 yield connection
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _DRIVER_ERRORS as error:
                 if is_connection_lost(error):
                     raise CommitUnknown from error
                 if is_conflict(error):
@@ -146,12 +150,12 @@ class Pool:
         assert self._pool is not None
         try:
             return cast("Connection", await self._pool.acquire(timeout=RECONNECT_SECONDS))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except (*_DRIVER_ERRORS, TimeoutError) as error:
             raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
 
     async def _give_back(self, connection: Connection) -> None:
         assert self._pool is not None
-        with contextlib.suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+        with contextlib.suppress(*_DRIVER_ERRORS):
             await self._pool.release(connection)  # type: ignore[arg-type]
 
     async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
@@ -186,7 +190,7 @@ class Lane:
         while True:
             try:
                 self._connection = await connect(self._settings, session=_LANE_SESSION)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except (*_DRIVER_ERRORS, TimeoutError) as error:
                 if loop.time() + pause > give_up_at:
                     raise StorageUnavailable(
                         "the database cannot be reached; try again soon", retry_after_seconds=2
@@ -201,7 +205,7 @@ class Lane:
         connection = await self.connection()
         try:
             return await connection.fetch(statement, *values)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _DRIVER_ERRORS as error:
             if is_connection_lost(error):
                 self._drop()
                 raise CommitUnknown from error
@@ -214,7 +218,7 @@ class Lane:
         try:
             async with connection.transaction():
                 yield connection
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _DRIVER_ERRORS as error:
             if is_connection_lost(error):
                 self._drop()
                 raise CommitUnknown from error
