@@ -115,8 +115,10 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def set_up(dsn: str, sandbox_url: str, *, seed: str) -> AsyncIterator[Stage]:
-    """Open a stage with one merchant and one mock account."""
+async def set_up(
+    dsn: str, gateway_url: str, *, seed: str, gateway: str = "mock", call_seconds: float = 0.5
+) -> AsyncIterator[Stage]:
+    """Open a stage with one merchant and one account. `call_seconds` pass in real time."""
     clock, rng = VirtualClock(), SeededRng(seed)
     ids = SeededIds(clock, rng)
     store = PostgresStore(DatabaseSettings(dsn), rng=rng)
@@ -125,19 +127,19 @@ async def set_up(dsn: str, sandbox_url: str, *, seed: str) -> AsyncIterator[Stag
         async with Transport(clock) as transport:
             merchant_id, account_id = ids.new(), ids.new()
             await insert_merchant(store.pool, MerchantRow(merchant_id, "shop", {}, clock.now()))
-            row = AccountRow(account_id, "mock", "mock", "enabled", livemode=False, base_url=sandbox_url, priority=1, credentials=None)  # fmt: skip  # noqa: E501
+            row = AccountRow(account_id, gateway, gateway, "enabled", livemode=False, base_url=gateway_url, priority=1, credentials=None)  # fmt: skip  # noqa: E501
             await insert_gateway_account(store.pool, merchant_id, row, at=clock.now())
-            account = GatewayAccount(
-                public_id(Kind.GATEWAY_ACCOUNT, account_id), "mock", sandbox_url, {"api_key": "sandbox"}, livemode=False
-            )
-            candidate = Candidate(account_id, account, CONNECTORS["mock"].capabilities, "enabled", 1)
+            public = public_id(Kind.GATEWAY_ACCOUNT, account_id)
+            credentials = dict.fromkeys(CONNECTORS[gateway].credential_names, "sk_test_stage")
+            account = GatewayAccount(public, gateway, gateway_url, credentials, livemode=False)
+            candidate = Candidate(account_id, account, CONNECTORS[gateway].capabilities, "enabled", 1)
             gateways = HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS)
 
             async def sleep(seconds: float) -> None:
                 clock.seconds += seconds
 
             # A silent gateway answers nothing for 25 s; the call gives up long before, in real time.
-            clocks = replace(Clocks(), gateway_call=0.5)
+            clocks = replace(Clocks(), gateway_call=call_seconds)
             deps = Deps(store, gateways, OneAccount(candidate), clock, ids, rng, sleep, clocks)
             yield Stage(deps, store, clock, merchant_id)
     finally:

@@ -8,6 +8,7 @@ _ATTEMPTING = "packages/flows/src/paymux_flows/attempting.py"
 _RECONCILE = "packages/flows/src/paymux_flows/reconcile.py"
 _RECORD = "packages/flows/src/paymux_flows/record_outcome.py"
 _ANSWERING = "packages/flows/src/paymux_flows/answering.py"
+_ASKING = "packages/core/src/paymux_core/asking.py"
 _RULES = "packages/core/src/paymux_core/attempt_rules.py"
 _RESOLUTION = "packages/core/src/paymux_core/resolution.py"
 _DRIVER = "packages/connectors/src/paymux_connectors/driver.py"
@@ -82,7 +83,7 @@ MUTANTS = (
         (
             Edit(
                 _RULES,
-                '            return _lost("not_found", history)\n',
+                '            return _lost("not_found", asked, history)\n',
                 '            return _if_possible(AttemptEvent.VOID, "not_found", history)\n',
             ),
         ),
@@ -106,9 +107,9 @@ MUTANTS = (
         (
             Edit(_RULES, "        Asked.RESEND: history.caching is Caching.ALL,\n", "        Asked.RESEND: True,\n"),
             Edit(
-                _RECONCILE,
-                "        candidate.capabilities.caching is Caching.ALL\n",
-                "        candidate.capabilities.caching is not Caching.NONE\n",
+                _ASKING,
+                "        capabilities.caching is Caching.ALL\n",
+                "        capabilities.caching is not Caching.NONE\n",
             ),
         ),
     ),
@@ -123,8 +124,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason\n",
+                "import Outcome, Unknown, UnknownReason, Voided\n",
             ),
         ),
     ),
@@ -141,8 +142,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason\n",
+                "import Outcome, Unknown, UnknownReason, Voided\n",
             ),
         ),
     ),
@@ -199,7 +200,7 @@ MUTANTS = (
         "charge_after_window",
         "no re-send and no further attempt starts after the charge window",
         (
-            Edit(_RECONCILE, "        and now < attempt.charge_window_ends_at\n", ""),
+            Edit(_ASKING, "        and now < attempt.charge_window_ends_at\n", ""),
             Edit(_RESOLUTION, "        and finding.now < attempt.charge_window_ends_at\n", ""),
         ),
     ),

@@ -34,6 +34,7 @@ DECLINES: Mapping[str, tuple[DeclineCode, Advice]] = MappingProxyType(
         # The customer has to do something else.
         "authentication_not_handled": (_C.AUTHENTICATION_REQUIRED, _ASK),
         "authentication_required": (_C.AUTHENTICATION_REQUIRED, _ASK),
+        "card_declined": (_C.CARD_DECLINED, _ASK),  # an error code: where no decline code says more
         "card_velocity_exceeded": (_C.LIMIT_EXCEEDED, _ASK),
         "expired_card": (_C.EXPIRED_CARD, _ASK),
         "incorrect_address": (_C.INCORRECT_NUMBER, _ASK),

@@ -5,7 +5,7 @@ amount and currency match; a refusal closes an attempt only if it answers the fi
 comes from the gateway's own record; "not found" closes nothing; everything else is unknown.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -45,13 +45,15 @@ class Asked(StrEnum):
 class History:
     """What an attempt has been through before this outcome.
 
-    `money_requested`: an earlier request that can take money was sent, or nobody can say that it was not.
+    `money_requested`: an earlier request that can take money was sent, or nobody can say that it was not. `fenced`: a
+    cancel was sent to obtain `voided`, whatever came of it.
     """
 
     status: AttemptStatus
     money: Money
     money_requested: bool
     was_requires_action: bool
+    fenced: bool
     caching: Caching
 
 
@@ -81,9 +83,9 @@ def judge(outcome: Outcome, *, asked: Asked, history: History) -> Verdict:
     """Decide what an outcome does to its attempt. Total over every outcome, question and status."""
     match outcome:
         case Captured(money=money) | Authorized(money=money):
-            return _judge_money(outcome, money, history)
+            return _judge_money(outcome, money, asked, history)
         case RequiresAction():
-            return _if_possible(AttemptEvent.ACTION_NEEDED, "requires_action", history)
+            return _judge_action(asked, history)
         case Pending(reason=reason):
             return _if_possible(AttemptEvent.WAIT, reason, history)
         case Declined(refusal=refusal):
@@ -93,24 +95,29 @@ def judge(outcome: Outcome, *, asked: Asked, history: History) -> Verdict:
         case Voided():
             return _if_possible(AttemptEvent.VOID, "voided", history)
         case NotFound():
-            return _lost("not_found", history)
+            return _lost("not_found", asked, history)
         case Unknown(reason=why):
             review = None if history.status in ATTEMPT_CLOSED else _REVIEWED.get(why)
-            verdict = _lost(why, history)
-            return Verdict(verdict.event, verdict.reason, review=review)
+            return replace(_lost(why, asked, history), review=review)
         case _:
             assert_never(outcome)
 
 
-def _judge_money(outcome: Captured | Authorized, money: Money, history: History) -> Verdict:
+def _judge_action(asked: Asked, history: History) -> Verdict:
+    if asked is Asked.FENCE or history.fenced:
+        # We are stopping it: it is not handed to the customer again, though the gateway would still allow it.
+        return _lost("action_still_open", asked, history)
+    return _if_possible(AttemptEvent.ACTION_NEEDED, "requires_action", history)
+
+
+def _judge_money(outcome: Captured | Authorized, money: Money, asked: Asked, history: History) -> Verdict:
     if history.status is AttemptStatus.SUCCEEDED:
         return Verdict(None, _NOTHING)
     if history.status in ATTEMPT_CLOSED:
         return Verdict(None, "late_charge", review="late_charge", late=True)
     if money != history.money:
         # Nothing ever books an amount that the gateway did not confirm.
-        lost = _lost(UnknownReason.INTEGRITY_MISMATCH, history)
-        return Verdict(lost.event, UnknownReason.INTEGRITY_MISMATCH, review="integrity_mismatch")
+        return replace(_lost(UnknownReason.INTEGRITY_MISMATCH, asked, history), review="integrity_mismatch")
     event = AttemptEvent.SUCCEED if isinstance(outcome, Captured) else AttemptEvent.AUTHORIZE
     return _if_possible(event, "charged" if event is AttemptEvent.SUCCEED else "authorized", history)
 
@@ -123,10 +130,10 @@ def _judge_decline(refusal: Refusal, asked: Asked, history: History) -> Verdict:
         Asked.FENCE: False,
     }[asked]
     if history.was_requires_action:
-        # The customer may still hold what confirms the object: it is cancelled first.
-        return _lost("decline_needs_fence", history)
+        # The customer may still hold what confirms the object: it is cancelled first, and then this is the reason.
+        return replace(_lost("decline_needs_fence", asked, history), refusal=refusal)
     if not closes:
-        return _lost("decline_proves_nothing", history)
+        return _lost("decline_proves_nothing", asked, history)
     return _if_possible(AttemptEvent.FAIL, refusal.code, history, refusal)
 
 
@@ -138,14 +145,18 @@ def _judge_not_executed(refusal: Refusal, asked: Asked, history: History) -> Ver
         and not history.was_requires_action
     )
     if not closes:
-        return _lost(refusal.code, history)
+        return _lost(refusal.code, asked, history)
     return Verdict(AttemptEvent.NOT_EXECUTE, refusal.code, refusal)
 
 
-def _lost(reason: str, history: History) -> Verdict:
-    """A started attempt whose request did not prove anything is unknown; any other stays as it is."""
-    event = AttemptEvent.LOSE_TRACK if history.status is AttemptStatus.STARTED else None
-    return Verdict(event, reason)
+def _lost(reason: str, asked: Asked, history: History) -> Verdict:
+    """A started attempt whose request did not prove anything is unknown; any other stays as it is.
+
+    A fence without an acknowledgement ends the customer's part all the same: nobody can tell whether it did its work.
+    """
+    given_up = history.status is AttemptStatus.REQUIRES_ACTION and asked is Asked.FENCE
+    lost = history.status is AttemptStatus.STARTED or given_up
+    return Verdict(AttemptEvent.LOSE_TRACK if lost else None, reason)
 
 
 def _if_possible(event: AttemptEvent, reason: str, history: History, refusal: Refusal | None = None) -> Verdict:

@@ -18,7 +18,9 @@ from paymux_core.outcomes import (
     Captured,
     DeclineCode,
     NextAction,
+    NotFound,
     Outcome,
+    Pending,
     Refusal,
     RequiresAction,
 )
@@ -71,7 +73,7 @@ def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) 
     """Work out what a finding does. The payment's attempts are replaced; counters and version are the caller's."""
     before = payment.attempts[number - 1]
     verdict = judge(finding.outcome, asked=finding.asked, history=_history(before, finding))
-    attempt = _not_past_deadline(_attempt_after(before, verdict, finding, clocks), payment, finding.now)
+    attempt = _checked_in_time(_attempt_after(before, verdict, finding, clocks), payment, finding.now)
     if finding.review is not None and attempt.status not in ATTEMPT_CLOSED and payment.review is None:
         verdict = replace(verdict, review=finding.review)
     moves_on = _may_move_on(payment, attempt, verdict, finding)
@@ -89,6 +91,7 @@ def _history(attempt: Attempt, finding: Finding) -> History:
         money=Money(attempt.amount, attempt.currency),
         money_requested=attempt.money_requested or earlier_in_call,
         was_requires_action=attempt.was_requires_action,
+        fenced=attempt.fence_count > 0,
         caching=finding.caching,
     )
 
@@ -111,21 +114,32 @@ def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: 
         status=status,
         reason=verdict.reason if verdict.event is not None else before.reason,
         provider_payment_id=before.provider_payment_id or provider_id,
-        error=verdict.refusal or before.error,
+        error=_error_after(before, verdict, finding),
         money_requested=money_requested,
         was_requires_action=before.was_requires_action or status is AttemptStatus.REQUIRES_ACTION,
         fence_count=before.fence_count + (finding.asked is Asked.FENCE),
         last_request_at=_last_charge_at(before, finding),
         watch_until=watch_until,
-        next_check_at=_next_check(before, status, watch_until, finding, clocks),
+        next_check_at=_unmoved_check(before, status, verdict, finding)
+        or _next_check(before, status, watch_until, finding, clocks),
         finished_at=finding.now if closed_now else before.finished_at,
         updated_at=finding.now,
     )
 
 
-def _not_past_deadline(attempt: Attempt, payment: Payment, now: datetime) -> Attempt:
-    """Look at the deadline at the latest: a person is told then, not at the next pause after it."""
+def _error_after(before: Attempt, verdict: Verdict, finding: Finding) -> Refusal | None:
+    """Keep the last refusal of an attempt, unless the gateway shows that the customer went on after it."""
+    if verdict.refusal is not None:
+        return verdict.refusal
+    went_on = isinstance(finding.outcome, (Captured, Authorized, RequiresAction, Pending, NotFound))
+    return None if went_on and before.status not in ATTEMPT_CLOSED else before.error
+
+
+def _checked_in_time(attempt: Attempt, payment: Payment, now: datetime) -> Attempt:
+    """Look at the deadline at the latest, and at once where the merchant wants it stopped before the customer acts."""
     deadline, due = payment.processing_deadline_at, attempt.next_check_at
+    if attempt.status is AttemptStatus.REQUIRES_ACTION and payment.cancellation_requested_at is not None:
+        return replace(attempt, next_check_at=now)
     if attempt.status in ATTEMPT_CLOSED or deadline is None or due is None or not now < deadline < due:
         return attempt
     return replace(attempt, next_check_at=deadline)
@@ -135,6 +149,15 @@ def _last_charge_at(before: Attempt, finding: Finding) -> datetime | None:
     """When a request that can end in a charge was last on its way: an absence counts only some time after it."""
     asking = finding.asked in {Asked.LOOK_UP, Asked.FENCE}
     return before.last_request_at if asking or not finding.interactions else finding.now
+
+
+def _unmoved_check(before: Attempt, status: AttemptStatus, verdict: Verdict, finding: Finding) -> datetime | None:
+    """Keep the worker's check where a client looks out of turn: however often they look, they put off nothing."""
+    due = before.next_check_at
+    if finding.asked is not Asked.LOOK_UP or status is not before.status or due is None or due <= finding.now:
+        return None
+    # What declined a customer's action is to be cancelled, and only the worker does that.
+    return finding.now if verdict.refusal is not None else due
 
 
 def _next_check(
@@ -162,11 +185,9 @@ def _may_move_on(payment: Payment, attempt: Attempt, verdict: Verdict, finding: 
     """Whether a further attempt is allowed: the earlier ones are proven dead, and everything is still in time."""
     if verdict.event is None or attempt.status not in ATTEMPT_CLOSED_WITHOUT_MONEY:
         return False
-    dead_but_open_to_others = attempt.status in {AttemptStatus.NOT_EXECUTED, AttemptStatus.VOIDED} or (
-        attempt.error is not None and attempt.error.retryable
-    )
+    refused_for_good = attempt.error is not None and not attempt.error.retryable
     return (
-        dead_but_open_to_others
+        (attempt.status is AttemptStatus.NOT_EXECUTED or not refused_for_good)
         and payment.status is PaymentStatus.PROCESSING
         and payment.cancellation_requested_at is None
         and finding.now < attempt.charge_window_ends_at
@@ -229,7 +250,9 @@ def _payment_event(payment: Payment, attempt: Attempt, *, moves_on: bool) -> Pay
         case AttemptStatus.VOIDED:
             if moves_on:
                 return None
-            asked_for = payment.cancellation_requested_at is not None or attempt.was_requires_action
-            return PaymentEvent.CANCEL if asked_for else PaymentEvent.FAIL
+            if payment.cancellation_requested_at is not None:
+                return PaymentEvent.CANCEL
+            abandoned = attempt.was_requires_action and attempt.error is None
+            return PaymentEvent.CANCEL if abandoned else PaymentEvent.FAIL
         case AttemptStatus.FAILED | AttemptStatus.NOT_EXECUTED:
             return None if moves_on else PaymentEvent.FAIL

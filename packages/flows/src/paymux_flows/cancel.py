@@ -9,6 +9,7 @@ from paymux_core.transitions import PAYMENT_TERMINAL, PaymentEvent, PaymentStatu
 from paymux_flows.answering import ACCEPTED, OK, answer, existing, new_key, replay, unexpected_state
 from paymux_flows.commands import CancelPayment, Reply
 from paymux_flows.deps import Deps
+from paymux_flows.look import stop_now
 from paymux_flows.views import render_payment
 
 TRIES = 3
@@ -32,12 +33,20 @@ async def cancel_payment(command: CancelPayment, deps: Deps) -> Reply:
             if canceled is not None:
                 return answer(canceled, success_status=OK, deps=deps)
         elif await _request(payment, command, deps):
-            payment = await existing(command.caller, command.payment_id, deps)
+            payment = await _stopped(payment, command, deps)
             reply = answer(payment, success_status=OK, deps=deps)
             if payment.status in PAYMENT_TERMINAL:
                 return reply
             return replace(reply, http_status=ACCEPTED, retry_after_seconds=reply.retry_after_seconds or 1)
     raise Overloaded("this payment is changing too quickly; try again soon", retry_after_seconds=1)
+
+
+async def _stopped(payment: Payment, command: CancelPayment, deps: Deps) -> Payment:
+    """Cancel at the gateway at once while only the customer is waited for; else the worker does it when it can be."""
+    requested = await existing(command.caller, command.payment_id, deps)
+    if payment.status is not PaymentStatus.REQUIRES_ACTION:
+        return requested
+    return await stop_now(requested, deps, actor=f"api_key:{command.caller.api_key_id}")
 
 
 async def _cancel_unconfirmed(payment: Payment, command: CancelPayment, deps: Deps) -> Payment | None:

@@ -4,20 +4,20 @@ Asking goes on in every case; a timeout never becomes a failure.
 """
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from typing import assert_never
 
+from paymux_core.asking import FENCES, NextStep, Rebuilt, is_over, next_step
 from paymux_core.attempt_rules import Asked
 from paymux_core.clocks import pause_after_check
-from paymux_core.connector import Caching, Fence
 from paymux_core.exchange import Interaction, TransportError, Verb
-from paymux_core.outcomes import Declined, NotFound, Outcome, Unknown, UnknownReason
+from paymux_core.outcomes import Outcome, Unknown, UnknownReason
 from paymux_core.phases import DueAttempt
 from paymux_core.ports import CallResult
 from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate
 from paymux_core.transitions import ATTEMPT_CLOSED, AttemptStatus
 from paymux_flows.attempting import asking_limits, call_of, candidate_of
-from paymux_flows.charging import Charge, charge
+from paymux_flows.charging import AttemptMovedOn, Charge, charge
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
 
@@ -56,6 +56,13 @@ async def ask(due: DueAttempt, deps: Deps, *, actor: str) -> None:
         await _record(step, await _inquire(step, deps), Asked.LOOK_UP, deps)
 
 
+async def stop(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+    """Cancel an attempt at its gateway at once, where it can be cancelled; it cannot take money."""
+    step = await _opened(due, deps, actor)
+    if step is not None and step.candidate.capabilities.fence in FENCES:
+        await _fence(step, deps)
+
+
 async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
     claimed_at = deps.clock.monotonic()
     payment = await deps.store.load_payment(due.merchant_id, due.payment_id)
@@ -74,51 +81,38 @@ async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
 
 
 async def _act(step: _Check, seen: Outcome, deps: Deps) -> None:
-    now = deps.clock.now()
-    deadline = step.payment.processing_deadline_at
-    over = deadline is not None and now >= deadline
-    wanted = step.payment.cancellation_requested_at is not None
-    absent = isinstance(seen, NotFound) and _consistent(step, now_seconds=now.timestamp())
-    if absent and not wanted and _may_resend(step, deps):
-        await _charge_again(step, deps)
-        return
-    in_window = now < step.attempt.charge_window_ends_at
-    waits_for_customer = step.attempt.status is AttemptStatus.REQUIRES_ACTION
-    needs_fence = (absent and not in_window) or wanted or over or isinstance(seen, Declined)
-    if waits_for_customer and not (over or wanted or isinstance(seen, Declined)):
-        needs_fence = False
-    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:
-        step, done = await _fence(step, deps)
-        if done:
+    follows = next_step(
+        step.payment,
+        step.attempt,
+        seen,
+        capabilities=step.candidate.capabilities,
+        rebuilt=_rebuilt(step, deps),
+        now=deps.clock.now(),
+    )
+    match follows:
+        case NextStep.RESEND:
+            await _charge_again(step, deps)
             return
-    if over and step.payment.review is None and step.attempt.status not in ATTEMPT_CLOSED:
+        case NextStep.FENCE:
+            step, done = await _fence(step, deps)
+            if done:
+                return
+        case NextStep.LET_GO:
+            step = await _let_go(step, deps)
+        case NextStep.WAIT:
+            pass
+        case _:
+            assert_never(follows)
+    if is_over(step.payment, deps.clock.now()) and step.payment.review is None:
         await _call_a_person(step, deps)
 
 
-def _consistent(step: _Check, *, now_seconds: float) -> bool:
-    """Whether an absence counts: the gateway had the time to show what it did."""
-    reference = step.attempt.last_request_at or step.attempt.created_at
-    return now_seconds - reference.timestamp() >= step.candidate.capabilities.lookup_consistency_seconds
-
-
-def _may_resend(step: _Check, deps: Deps) -> bool:
-    """Whether the same bytes may go out once more under the same key."""
-    attempt, candidate = step.attempt, step.candidate
-    now = deps.clock.now()
-    key_window_ends = attempt.created_at + timedelta(seconds=candidate.capabilities.key_window_seconds)
-    return (
-        candidate.capabilities.caching is Caching.ALL
-        and now < attempt.charge_window_ends_at
-        and now < key_window_ends
-        and attempt.status in {AttemptStatus.UNKNOWN, AttemptStatus.PENDING}
-        and attempt.connector_version == deps.gateways.connector_version(attempt.gateway)
-        and attempt.request_digest == _digest(step, deps)
-    )
-
-
-def _digest(step: _Check, deps: Deps) -> bytes:
+def _rebuilt(step: _Check, deps: Deps) -> Rebuilt:
     as_started = replace(call_of(step.payment, step.attempt), provider_payment_id=None, fence_number=1)
-    return deps.gateways.request_digest(step.candidate.account, as_started)
+    return Rebuilt(
+        request_digest=deps.gateways.request_digest(step.candidate.account, as_started),
+        connector_version=deps.gateways.connector_version(step.attempt.gateway),
+    )
 
 
 async def _charge_again(step: _Check, deps: Deps) -> None:
@@ -141,23 +135,35 @@ async def _fence(step: _Check, deps: Deps) -> tuple[_Check, bool]:
     payment, attempt = step.payment, step.attempt
 
     async def remember(provider_payment_id: str) -> None:
-        await deps.store.remember_provider_payment(
+        remembered = await deps.store.remember_provider_payment(
             merchant_id=payment.merchant_id,
             payment_id=payment.id,
             number=attempt.number,
             provider_payment_id=provider_payment_id,
             at=deps.clock.now(),
         )
+        if not remembered:
+            raise AttemptMovedOn(provider_payment_id)
 
-    result = await deps.gateways.fence(
-        step.candidate.account, call_of(payment, attempt), limits=asking_limits(deps), remember=remember
-    )
+    try:
+        result = await deps.gateways.fence(
+            step.candidate.account, call_of(payment, attempt), limits=asking_limits(deps), remember=remember
+        )
+    except AttemptMovedOn:
+        # Another object is the attempt's: to cancel this one would prove nothing about that one.
+        return step, True
     recorded = await _record(step, result, Asked.FENCE, deps)
     if recorded.opened is not None and recorded.candidate is not None:
         await _charge_next(recorded, deps, step.actor)
         return step, True
     step = _now(step, recorded.payment)
     return step, step.attempt.status in ATTEMPT_CLOSED
+
+
+async def _let_go(step: _Check, deps: Deps) -> _Check:
+    """Stop waiting for the customer where nothing can be cancelled: the money is still asked for."""
+    no_fence = CallResult(Unknown(UnknownReason.FENCE_REFUSED, "this gateway has no fence"), ())
+    return _now(step, (await _record(step, no_fence, Asked.FENCE, deps)).payment)
 
 
 async def _call_a_person(step: _Check, deps: Deps) -> None:

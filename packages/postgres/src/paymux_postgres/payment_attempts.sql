@@ -85,8 +85,9 @@ returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_c
 
 -- claim_attempt --
 -- Lease one attempt for a look asked for by a client, unless it was asked about since $5 or somebody holds it.
+-- It is no check: the worker's pauses do not grow by it.
 update payment_attempts a
-set lease_token = $6, lease_expires_at = $7, check_count = a.check_count + 1
+set lease_token = $6, lease_expires_at = $7
 where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
   and a.status <> 'started' and a.next_check_at is not null
   and a.updated_at <= $5
