@@ -91,13 +91,25 @@ class AccountDirectory:
         self._sealer = sealer
         self._clock = clock
         self._known: dict[UUID, tuple[float, Sequence[Candidate]]] = {}
+        self._reading: dict[UUID, asyncio.Task[Sequence[Candidate]]] = {}
 
     async def candidates(self, merchant_id: UUID) -> Sequence[Candidate]:
-        """List the accounts whose connector is installed, in order of priority."""
-        now = self._clock.monotonic()
+        """List the accounts whose connector is installed, in order of priority. Raises: StorageUnavailable, Overloaded.
+
+        Those who ask while they are being read share the answer: otherwise all requests under way would ask the pool
+        for a connection at once, each second, and some be refused.
+        """
         known = self._known.get(merchant_id)
-        if known is not None and now - known[0] < ACCOUNTS_SECONDS:
+        if known is not None and self._clock.monotonic() - known[0] < ACCOUNTS_SECONDS:
             return known[1]
+        reading = self._reading.get(merchant_id)
+        if reading is None:
+            reading = self._reading[merchant_id] = asyncio.create_task(self._read(merchant_id))
+            reading.add_done_callback(lambda _: self._reading.pop(merchant_id, None))
+        return await asyncio.shield(reading)
+
+    async def _read(self, merchant_id: UUID) -> Sequence[Candidate]:
+        asked_at = self._clock.monotonic()
         rows = await list_gateway_accounts(self._pool, merchant_id)
         found = [
             Candidate(
@@ -116,7 +128,7 @@ class AccountDirectory:
             for row in rows
             if row.gateway in CONNECTORS
         ]
-        self._known[merchant_id] = (now, found)
+        self._known[merchant_id] = (asked_at, found)
         return found
 
 

@@ -9,6 +9,10 @@ from paymux_core.exchange import Answer, Exchange, HttpRequest, NoReply, NotSent
 from paymux_core.outcomes import Advice, DeclineCode, NotExecuted, Refusal, Unknown, UnknownReason
 
 JsonObject = Mapping[str, object]
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+_spaced = json.JSONEncoder().encode
+
 _UNREADABLE = frozenset({TransportError.TOO_LARGE, TransportError.MALFORMED})
 _RETRY_AFTER_SECONDS_MAX = 3600
 
@@ -81,6 +85,11 @@ def json_object(body: bytes) -> JsonObject | None:
     return document if is_object(document) else None
 
 
+def to_json(document: Mapping[str, object]) -> bytes:
+    """Write a request's body; the same document always gives the same bytes."""
+    return _compact(document).encode()
+
+
 def is_object(value: object) -> TypeGuard[JsonObject]:
     """Tell whether a JSON value is an object; its keys are then strings."""
     return isinstance(value, dict)
@@ -125,6 +134,6 @@ def request_digest(request: HttpRequest | None) -> bytes:
     if request is not None:
         headers = sorted((name.lower(), value) for name, value in request.headers.items())
         shown = [[name, value] for name, value in headers if name != "authorization"]
-        digest.update(json.dumps([request.method, request.url, shown]).encode())
+        digest.update(_spaced([request.method, request.url, shown]).encode())
         digest.update(request.body)
     return digest.digest()

@@ -4,7 +4,6 @@ It has no book: what became of an attempt follows from its token alone, so every
 `instant_decline_soft` and `instant_decline_hard` are declined, every other one is approved.
 """
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -84,7 +83,7 @@ def respond(request: HttpRequest) -> Answer:
         "currency": asked.get("currency"),
         "code": decline if status == "declined" else None,
     }
-    return Answer(200, {"content-type": "application/json"}, _to_json(answer))
+    return Answer(200, {"content-type": "application/json"}, answers.to_json(answer))
 
 
 def _request(call: ChargeCall, *, verb: Verb) -> HttpRequest:
@@ -99,7 +98,7 @@ def _request(call: ChargeCall, *, verb: Verb) -> HttpRequest:
         method="POST",
         url=f"{SCHEME}://gateway/charges",
         headers=_HEADERS,
-        body=_to_json({**shown, "token": call.token}),
+        body=answers.to_json({**shown, "token": call.token}),
         body_safe=shown,
         idempotency_key=provider_key(call.attempt_id, verb="create"),
     )
@@ -125,7 +124,3 @@ def _read(body: bytes) -> Outcome:
 
 def _money(document: JsonObject) -> Money:
     return Money(answers.integer(document, "amount") or 0, answers.text(document, "currency") or "")
-
-
-def _to_json(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()

@@ -4,7 +4,6 @@ One request charges; every answer is stored under the key; a charge is found by 
 for the key, so that a charge which arrives later is refused. Currencies are written in capitals.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlencode
@@ -109,7 +108,7 @@ class SandboxDialect:
             method="POST",
             url=f"{account.base_url}/{self.name}/v1/fences",
             headers=_headers(account, idempotency_key=key),
-            body=_to_json(document),
+            body=answers.to_json(document),
             body_safe=document,
             idempotency_key=key,
             idempotent_replay=True,
@@ -139,7 +138,7 @@ class SandboxDialect:
             method="POST",
             url=f"{account.base_url}/{self.name}/v1/charges",
             headers=_headers(account, idempotency_key=key),
-            body=_to_json({**document, "token": call.token, "metadata": {"attempt_id": call.attempt_id}}),
+            body=answers.to_json({**document, "token": call.token, "metadata": {"attempt_id": call.attempt_id}}),
             body_safe=document,
             idempotency_key=key,
             idempotent_replay=True,
@@ -163,10 +162,6 @@ def _headers(account: GatewayAccount, *, idempotency_key: str | None = None) -> 
         headers["Content-Type"] = "application/json"
         headers["Idempotency-Key"] = idempotency_key
     return headers
-
-
-def _to_json(document: Mapping[str, object]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _read_common(answer: Answer) -> Outcome | None:

@@ -4,6 +4,7 @@ Ids of attempts and events are derived from their payment's id and a number, so 
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -34,8 +35,9 @@ def uuid7(unix_ms: int, random_bits: int) -> UUID:
     return UUID(int=bits)
 
 
+@lru_cache(maxsize=8192)
 def public_id(kind: Kind, value: UUID) -> str:
-    """Write an id as the API shows it: `pay_01j…`."""
+    """Write an id as the API shows it: `pay_01j…`; one confirm asks for the same id ten times."""
     number = value.int
     characters = [""] * _LENGTH
     for place in range(_LENGTH - 1, -1, -1):

@@ -80,7 +80,11 @@ def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) 
     attempts = tuple(attempt if a.number == number else a for a in payment.attempts)
     if verdict.event is None:
         return Resolution(replace(payment, attempts=attempts), attempt, verdict, moves_on=False)
-    changed = _payment_after(replace(payment, attempts=attempts), attempt, finding, moves_on=moves_on, clocks=clocks)
+    event = _payment_event(payment, attempt, moves_on=moves_on)
+    if event is None or payment.status in PAYMENT_TERMINAL:
+        changed = replace(payment, attempts=attempts, updated_at=finding.now)
+    else:
+        changed = _payment_after(payment, event, attempts, attempt, finding, clocks=clocks)
     return Resolution(changed, attempt, verdict, moves_on)
 
 
@@ -196,29 +200,41 @@ def _may_move_on(payment: Payment, attempt: Attempt, verdict: Verdict, finding: 
     )
 
 
-def _payment_after(payment: Payment, attempt: Attempt, finding: Finding, *, moves_on: bool, clocks: Clocks) -> Payment:
-    event = _payment_event(payment, attempt, moves_on=moves_on)
-    if event is None or payment.status in PAYMENT_TERMINAL:
-        return replace(payment, updated_at=finding.now)
+def _payment_after(
+    payment: Payment,
+    event: PaymentEvent,
+    attempts: tuple[Attempt, ...],
+    attempt: Attempt,
+    finding: Finding,
+    *,
+    clocks: Clocks,
+) -> Payment:
     status = next_payment_status(payment.status, event)
-    terminal = status in PAYMENT_TERMINAL
-    common = replace(
-        payment,
-        status=status,
-        gateway=attempt.gateway,
-        next_action=None,
-        updated_at=finding.now,
-        finalized_at=finding.now if terminal else None,
-    )
     outcome = finding.outcome
     if status is PaymentStatus.SUCCEEDED and isinstance(outcome, Captured):
+        # One copy and not two: this is the way of nearly every payment.
         return replace(
-            common,
+            payment,
+            attempts=attempts,
+            status=status,
+            gateway=attempt.gateway,
+            next_action=None,
+            updated_at=finding.now,
+            finalized_at=finding.now,
             succeeded_attempt=attempt.number,
             amount_captured=outcome.money.amount,
             last_error=None,
             cancellation_reason=None,
         )
+    common = replace(
+        payment,
+        attempts=attempts,
+        status=status,
+        gateway=attempt.gateway,
+        next_action=None,
+        updated_at=finding.now,
+        finalized_at=finding.now if status in PAYMENT_TERMINAL else None,
+    )
     if status is PaymentStatus.REQUIRES_CAPTURE and isinstance(outcome, Authorized):
         return replace(common, amount_capturable=outcome.money.amount)
     if status is PaymentStatus.REQUIRES_ACTION and isinstance(outcome, RequiresAction):

@@ -21,12 +21,12 @@ CREATED = 201
 _RETRY_SECONDS_MAX = 30
 
 
-def answer(payment: Payment, *, success_status: int, deps: Deps) -> Reply:
-    """Render a payment as the answer to a verb: 202 while it is processing, else the verb's success."""
+def answer(payment: Payment, *, success_status: int, deps: Deps, body: bytes | None = None) -> Reply:
+    """Answer a verb with a payment: 202 while it is processing, else its success. `body`: it, rendered before."""
     status = ACCEPTED if payment.status is PaymentStatus.PROCESSING else success_status
     return Reply(
         http_status=status,
-        body=render_payment(payment),
+        body=render_payment(payment) if body is None else body,
         retry_after_seconds=_retry_after(payment, deps) if status == ACCEPTED else None,
         location=_location(payment.id) if success_status == CREATED else None,
     )

@@ -29,7 +29,7 @@ class AttemptMovedOn(Exception):
     """The attempt was closed, or holds another id, while its object was reserved: nothing more is sent."""
 
 
-async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Payment:
+async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Recorded:
     """Run an attempt and its successors to an answer. No connection is held during a call.
 
     Raises: StorageUnavailable; the attempt then is the worker's.
@@ -37,7 +37,7 @@ async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Pa
     while True:
         recorded = await _charge_once(step, deps, asked=asked)
         if recorded.opened is None or recorded.candidate is None or not _in_time(step, deps):
-            return recorded.payment
+            return recorded
         if recorded.same_account:
             pauses = deps.clocks.same_account_pauses
             await deps.sleep(pauses[min(recorded.opened.number - 2, len(pauses) - 1)])

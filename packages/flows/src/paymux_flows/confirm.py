@@ -102,11 +102,11 @@ async def go_on(
         payment, phase.attempt, candidate, budget_ends_at - deps.clocks.request_budget, budget_ends_at, phase.actor
     )
     try:
-        payment = await charge(step, deps)
+        recorded = await charge(step, deps)
     except (StorageUnavailable, Overloaded):
         # The attempt is committed and has its check: the worker finishes what we could not write.
         return answer(payment, success_status=success_status, deps=deps)
-    return answer(payment, success_status=success_status, deps=deps)
+    return answer(recorded.payment, success_status=success_status, deps=deps, body=recorded.body)
 
 
 def _after_phase_one(phase: PhaseOne) -> Payment:

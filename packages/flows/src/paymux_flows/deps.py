@@ -25,7 +25,7 @@ class Store(Protocol):
         ...
 
     async def read_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
-        """Read a payment without its attempts."""
+        """Read a payment without its attempts, perhaps as it was born: phase 1 is what decides."""
         ...
 
     async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:

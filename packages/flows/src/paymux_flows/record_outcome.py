@@ -18,6 +18,7 @@ from paymux_flows.attempting import Intent, new_attempt, next_choice
 from paymux_flows.deps import Deps
 from paymux_flows.views import render_attempt, render_payment
 
+_ATTEMPT_FAILED = "attempt.failed"
 ROUNDS_MAX = 10
 """Each round lost means that somebody else moved the payment; ten in a row means something is wrong."""
 
@@ -46,6 +47,8 @@ class Recorded:
     """The payment as it now is, and the attempt that was opened in the same commit, if any."""
 
     payment: Payment
+    body: bytes | None = None
+    """The payment as its event shows it, where that is what it now is: the answer is the same bytes."""
     opened: Attempt | None = None
     candidate: Candidate | None = None
     same_account: bool = False
@@ -66,15 +69,22 @@ async def record_outcome(report: Report, deps: Deps) -> Recorded:
         if await deps.store.record_outcome(phase):
             candidate = None if choice is None else choice.candidate
             again = choice is not None and choice.reason == "same_account_again"
-            return Recorded(_as_written(phase), phase.opened, candidate, again, sent_at)
+            return Recorded(_as_written(phase), _body(phase), phase.opened, candidate, again, sent_at)
         loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
         assert loaded is not None, "a payment is never deleted"
         payment = loaded
     raise Overloaded("this payment is changing too quickly; read it again soon", retry_after_seconds=2)
 
 
+def _body(phase: PhaseTwo) -> bytes | None:
+    last = phase.events[-1] if phase.events else None
+    return None if last is None or last.type == _ATTEMPT_FAILED else last.body
+
+
 def _as_written(phase: PhaseTwo) -> Payment:
     """The payment with its attempt as it now is, also where only the attempt's row moved."""
+    if any(attempt is phase.attempt for attempt in phase.after.attempts):
+        return phase.after
     attempts = tuple(phase.attempt if a.number == phase.attempt.number else a for a in phase.after.attempts)
     return replace(phase.after, attempts=attempts)
 
@@ -128,9 +138,8 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
         return unmoved
     review = None if verdict.review is None else NewReview(deps.ids.new(), verdict.review, report.number)
     late = _late_charge(report, resolution, deps) if verdict.late else None
-    after_ = _payment_written(before, resolution, opened, review, late)
     after_ = replace(
-        after_,
+        _payment_written(before, resolution, opened, review, late),
         version=before.version + 1,
         event_position=before.event_position + len(told),
         event_sequence=before.event_sequence + sum(event.public for event in told),
@@ -155,7 +164,7 @@ def _payment_written(
     now = resolution.attempt.updated_at
     if opened is not None:
         payment = replace(payment, attempts=(*payment.attempts, opened), gateway=opened.gateway)
-    if payment.finalized_at is not None and before.finalized_at is None:
+    if payment.finalized_at is not None and before.finalized_at is None and payment.review is not None:
         payment = replace(payment, review=None)
     if review is not None and payment.review is None:
         payment = replace(payment, review=OpenReview(review.id, review.reason, now))
@@ -177,7 +186,7 @@ def _numbered(
         sequence += event.public
         body: bytes | None = None
         if event.public:
-            body = render_attempt(resolution.attempt) if event.type == "attempt.failed" else render_payment(after_)
+            body = render_attempt(resolution.attempt) if event.type == _ATTEMPT_FAILED else render_payment(after_)
         yield PaymentEvent(
             position=position,
             sequence=sequence if event.public else None,

@@ -1,6 +1,7 @@
 """The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -17,6 +18,9 @@ from paymux_postgres.batch import BATCH_MAX, Batcher
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
 
+BORN_MAX = 10_000
+"""Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""
+
 _KeyOfPayment = tuple[UUID, UUID]
 _Found = TypeVar("_Found")
 
@@ -29,6 +33,7 @@ class PostgresStore:
         self._rng = rng
         self.pool = Pool(settings)
         self._lanes = {name: Lane(settings) for name in ("create", "read", "key", "phase_one", "phase_two")}
+        self._born: OrderedDict[_KeyOfPayment, Payment] = OrderedDict()
         self._creates: Batcher[NewPayment, bool] = Batcher(
             self._run_creates, keys_of=_keys_of_create, batch_max=batch_max
         )
@@ -61,7 +66,12 @@ class PostgresStore:
 
     async def create_payment(self, new: NewPayment) -> bool:
         """Insert a payment, its event and key; False if reference or key is taken. Raises: StorageUnavailable."""
-        return await self._creates.submit(new)
+        born = await self._creates.submit(new)
+        if born:
+            self._born[new.payment.merchant_id, new.payment.id] = new.payment
+            if len(self._born) > BORN_MAX:
+                self._born.popitem(last=False)
+        return born
 
     async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> bool:
         """Insert a payment and run its phase 1 in one commit; False, and nothing is written, if either is refused."""
@@ -98,8 +108,12 @@ class PostgresStore:
     # Read ---------------------------------------------------------------------------------------------------
 
     async def read_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
-        """Read a payment's row without its attempts, with whoever else reads now."""
-        return await self._reads.submit((merchant_id, payment_id))
+        """Read a payment's row without its attempts, with whoever else reads now; one born here is given as born, once.
+
+        So it may be old: it is for a caller whose next step is a compare-and-set.
+        """
+        born = self._born.pop((merchant_id, payment_id), None)
+        return born if born is not None else await self._reads.submit((merchant_id, payment_id))
 
     async def _run_reads(self, items: Sequence[_KeyOfPayment]) -> Sequence[Payment | None]:
         found = await _once_more(lambda: payments.read_payments(self._lanes["read"], items))
