@@ -9,6 +9,7 @@ _RECONCILE = "packages/flows/src/paymux_flows/reconcile.py"
 _RECORD = "packages/flows/src/paymux_flows/record_outcome.py"
 _ANSWERING = "packages/flows/src/paymux_flows/answering.py"
 _ASKING = "packages/core/src/paymux_core/asking.py"
+_CLOCKS = "packages/core/src/paymux_core/clocks.py"
 _RULES = "packages/core/src/paymux_core/attempt_rules.py"
 _RESOLUTION = "packages/core/src/paymux_core/resolution.py"
 _DRIVER = "packages/connectors/src/paymux_connectors/driver.py"
@@ -126,6 +127,31 @@ MUTANTS = (
                 _RECONCILE,
                 "import Outcome, Unknown, UnknownReason\n",
                 "import Outcome, Unknown, UnknownReason, Voided\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "failed_without_fence",
+        "at the deadline only the acknowledgement of a fence closes an attempt (with a deadline of 4 s, so that"
+        " the sandbox's own late charges come after it)",
+        (
+            Edit(
+                _RECONCILE,
+                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
+                "    if over:\n"
+                "        await _record(step, CallResult(Voided(None), ()), Asked.LOOK_UP, deps)\n"
+                "        return\n"
+                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
+            ),
+            Edit(
+                _RECONCILE,
+                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
+                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
+            ),
+            Edit(
+                _CLOCKS,
+                'values["processing_deadline"] = min(60.0, self.processing_deadline)\n',
+                'values["processing_deadline"] = 4.0\n',
             ),
         ),
     ),

@@ -22,11 +22,10 @@ VISIBLE = (
     "failover_on_timeout",
     "not_found_closes",
     "phase_two_without_compare",
-    "failed_at_deadline",
+    "failed_without_fence",
     "charge_after_window",
     "late_first_byte",
     "retry_charges",
-    "late_charge_forgotten",
     "asked_once",
     "key_left_open",
 )

@@ -76,6 +76,8 @@ def _deed_rows(plan: Plan, story: Story) -> Iterator[tuple[str, str]]:
     yield "seed", str(plan.seed)
     yield "time", f"{story.load_seconds:.0f} s of load, {story.quiet_seconds:.0f} s of quiet"
     yield "kills", f"{sum(story.kills.values())} by SIGKILL: {kills}"
+    restarts = ", ".join(f"{victim} {ends - story.kills.get(victim, 0)}" for victim, ends in sorted(story.ends.items()))
+    yield "other ends", f"{restarts}: a start while the database was away, and whatever nobody killed"
     yield "pause", f"the API stopped for {story.paused_seconds:.1f} s with {len(plan.burst)} payments on their way in"
     yield "requests", f"{counts.get('requests', 0)}; {doubts} got no answer and were sent again"
     yield "put off", ", ".join(refused) or "none"
