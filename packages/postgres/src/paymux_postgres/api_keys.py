@@ -27,7 +27,7 @@ async def insert_api_key(pool: Pool, key: ApiKeyRow, *, name: str, limits: Mappi
             sorted(key.scopes),
             key.livemode,
             key.expires_at,
-            msgspec.json.encode(limits).decode(),
+            msgspec.json.encode(dict(limits)).decode(),
             at,
         )
 
