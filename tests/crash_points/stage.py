@@ -1,12 +1,13 @@
-"""A confirm on real Postgres and a real sandbox, with a process that can die at any call of a port."""
+"""Money requests on real Postgres, with a process that can die at any call of a port."""
 
-import asyncio
 import contextlib
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
+
+import asyncpg
 
 from paymux_connectors.driver import HttpGateways
 from paymux_connectors.registry import CONNECTORS, IN_PROCESS
@@ -15,15 +16,63 @@ from paymux_core.clocks import Clocks
 from paymux_core.connector import GatewayAccount
 from paymux_core.errors import StorageUnavailable
 from paymux_core.ids import Kind, public_id
+from paymux_core.money import Money
+from paymux_core.records import Payment, PaymentMethod
 from paymux_core.routing import Candidate
+from paymux_flows.commands import Caller, ConfirmPayment, CreatePayment, KeyUse, Reply
+from paymux_flows.confirm import confirm_payment
+from paymux_flows.create import create_payment
 from paymux_flows.deps import Deps
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_account, insert_merchant
 from paymux_postgres.store import PostgresStore
+from paymux_testkit.sandbox_process import SandboxProcess
+from tests.crash_points.calm import DirectTransport, calm_stripe
 from tests.support.chance import SeededIds, SeededRng
+from tests.support.empty import EMPTY
+from tests.support.one_account import VirtualClock
 
-PORT_CALLS = ("read_payment", "open_attempt", "authorize", "record_outcome")
-"""What a confirm awaits, in order; a new await changes this on purpose."""
+REFERENCE = "order-1"
+_TEST_MODE = False
+
+
+class Scenario(StrEnum):
+    """Which money request is killed."""
+
+    CONFIRM = "confirm"
+    TWO_PHASE = "two_phase"
+    CREATE = "create"
+    FAILOVER = "failover"
+
+
+PORT_CALLS: dict[Scenario, tuple[str, ...]] = {
+    Scenario.CONFIRM: (
+        *("read_payment", "candidates", "open_attempt"),
+        *("authorize", "candidates", "record_outcome"),
+    ),
+    # The gateway's id is committed inside the call, between reserve and charge.
+    Scenario.TWO_PHASE: (
+        *("read_payment", "candidates", "open_attempt"),
+        *("authorize", "remember_provider_payment", "candidates", "record_outcome"),
+    ),
+    Scenario.CREATE: (
+        *("find_key", "candidates", "create_and_open"),
+        *("authorize", "candidates", "record_outcome"),
+    ),
+    # The first account declines; phase 2 opens an attempt at the second one.
+    Scenario.FAILOVER: (
+        *("read_payment", "candidates", "open_attempt"),
+        *("authorize", "candidates", "record_outcome"),
+        *("authorize", "candidates", "record_outcome"),
+    ),
+}
+"""What each request awaits, in order; a new await changes this on purpose."""
+_ACCOUNTS = {
+    Scenario.CONFIRM: ("mock",),
+    Scenario.TWO_PHASE: ("stripe",),
+    Scenario.CREATE: ("mock",),
+    Scenario.FAILOVER: ("mock", "flaky"),
+}
 
 
 class Dies(StrEnum):
@@ -50,14 +99,13 @@ class CrashPoint:
 class Dying:
     """A port whose calls are counted; the chosen one kills the process, or loses its answer."""
 
-    def __init__(self, port: object, point: CrashPoint, names: Sequence[str]) -> None:
+    def __init__(self, port: object, point: CrashPoint) -> None:
         self._port = port
         self._point = point
-        self._names = names
 
     def __getattr__(self, name: str) -> object:
         method = getattr(self._port, name)
-        return self._wrapped(name, method) if name in self._names else method
+        return self._wrapped(name, method) if inspect.iscoroutinefunction(method) else method
 
     def _wrapped(self, name: str, method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
         async def call(*values: object, **named: object) -> object:
@@ -69,78 +117,134 @@ class Dying:
             if chosen and self._point.dies is Dies.AFTER:
                 raise Crash
             if chosen:
-                raise StorageUnavailable("the acknowledgement was lost") if name != "authorize" else Crash
+                # Gateways never raise; what is lost of their answer is lost with the process.
+                is_gateway = name in {"authorize", "inquire", "fence"}
+                raise Crash if is_gateway else StorageUnavailable("the acknowledgement was lost")
             return answer
 
         return call
 
 
-class VirtualClock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    def monotonic(self) -> float:
-        return self.seconds + asyncio.get_running_loop().time()
-
-
 @dataclass(slots=True)
-class OneAccount:
-    """A directory with a single account."""
+class Directory:
+    """The merchant's accounts."""
 
-    candidate: Candidate
+    found: Sequence[Candidate]
 
     async def candidates(self, _merchant_id: UUID) -> Sequence[Candidate]:
-        return [self.candidate]
+        return self.found
 
 
 @dataclass(slots=True)
 class Stage:
     """What survives a crash: the database, the gateway, time; and dependencies of a living process."""
 
+    scenario: Scenario
+    truth: str
     deps: Deps
     store: PostgresStore
     clock: VirtualClock
     merchant_id: UUID
+    book: Callable[[str], int]
 
     def dying(self, point: CrashPoint) -> Deps:
         """Dependencies of a process that will die at a point."""
-        store = Dying(self.deps.store, point, ("read_payment", "open_attempt", "record_outcome"))
-        gateways = Dying(self.deps.gateways, point, ("authorize",))
-        return replace(self.deps, store=store, gateways=gateways)  # type: ignore[arg-type]
+        return replace(
+            self.deps,
+            store=Dying(self.deps.store, point),  # type: ignore[arg-type]
+            gateways=Dying(self.deps.gateways, point),  # type: ignore[arg-type]
+            accounts=Dying(self.deps.accounts, point),  # type: ignore[arg-type]
+        )
+
+    async def create(self) -> None:
+        """Create the payment, unless creating it is the scenario."""
+        if self.scenario is not Scenario.CREATE:
+            await create_payment(self._creation(), self.deps)
+
+    async def request(self, deps: Deps) -> Reply:
+        """Send the client's request; always the same one."""
+        use = KeyUse("key-1", bytes(32))
+        if self.scenario is Scenario.CREATE:
+            return await create_payment(replace(self._creation(), confirm=True, key=use), deps)
+        payment = await self.payment()
+        assert payment is not None
+        return await confirm_payment(ConfirmPayment(self._caller(), payment.id, use), deps)
+
+    async def payment(self) -> Payment | None:
+        """Read the payment; None before it is created."""
+        found = await self.store.payment_holding_reference(self.merchant_id, REFERENCE)
+        if found is None:
+            # A payment that came to nothing gives its reference back.
+            walked, _, _ = await self.store.walk_payments(
+                self.merchant_id, _TEST_MODE, UUID(int=2**128 - 1), UUID(int=0), None, None, None, 10, None, None, 10
+            )
+            found = walked[0] if walked else None
+        return None if found is None else await self.store.load_payment(self.merchant_id, found)
+
+    def charges(self, payment: Payment) -> int:
+        """Count the real charges of the payment in the gateway's own book."""
+        return self.book(public_id(Kind.PAYMENT, payment.id))
+
+    def _creation(self) -> CreatePayment:
+        method = PaymentMethod("card", self.truth)
+        if self.scenario is Scenario.FAILOVER:
+            method = PaymentMethod("card", None, {"mock": "sandbox_decline_soft", "flaky": self.truth})
+        return CreatePayment(
+            caller=self._caller(), money=Money(1999, "eur"), payment_method=method, reference=REFERENCE
+        )
+
+    def _caller(self) -> Caller:
+        return Caller(self.merchant_id, livemode=False, api_key_id="0000000000", request_id="req_test")
 
 
 @contextlib.asynccontextmanager
 async def set_up(
-    dsn: str, gateway_url: str, *, seed: str, gateway: str = "mock", call_seconds: float = 0.5
+    dsn: str, sandbox: SandboxProcess, scenario: Scenario, truth: str, *, seed: str
 ) -> AsyncIterator[Stage]:
-    """Open a stage with one merchant and one account. `call_seconds` pass in real time."""
+    """Open a stage with one merchant and its accounts, on emptied tables."""
+    administrator = await asyncpg.connect(dsn)
+    await administrator.execute(EMPTY)
+    await administrator.close()
     clock, rng = VirtualClock(), SeededRng(seed)
     ids = SeededIds(clock, rng)
     store = PostgresStore(DatabaseSettings(dsn), rng=rng)
     await store.open()
+    stripe = calm_stripe(clock, truth)
     try:
-        async with Transport(clock) as transport:
-            merchant_id, account_id = ids.new(), ids.new()
-            await insert_merchant(store.pool, MerchantRow(merchant_id, "shop", {}, clock.now()))
-            row = AccountRow(account_id, gateway, gateway, "enabled", livemode=False, base_url=gateway_url, priority=1, credentials=None)  # fmt: skip  # noqa: E501
-            await insert_gateway_account(store.pool, merchant_id, row, at=clock.now())
-            public = public_id(Kind.GATEWAY_ACCOUNT, account_id)
-            credentials = dict.fromkeys(CONNECTORS[gateway].credential_names, "sk_test_stage")
-            account = GatewayAccount(public, gateway, gateway_url, credentials, livemode=False)
-            candidate = Candidate(account_id, account, CONNECTORS[gateway].capabilities, "enabled", 1)
-            gateways = HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS)
+        async with Transport(clock) as sockets:
+            two_phase = scenario is Scenario.TWO_PHASE
+            gateways = HttpGateways(
+                CONNECTORS,
+                transport=DirectTransport(stripe, clock) if two_phase else sockets,  # type: ignore[arg-type]
+                clock=clock,
+                ids=ids,
+                in_process=IN_PROCESS,
+            )
 
             async def sleep(seconds: float) -> None:
                 clock.seconds += seconds
 
-            # A silent gateway answers nothing for 25 s; the call gives up long before, in real time.
-            clocks = replace(Clocks(), gateway_call=call_seconds)
-            deps = Deps(store, gateways, OneAccount(candidate), clock, ids, rng, sleep, clocks)
-            yield Stage(deps, store, clock, merchant_id)
+            def book(payment_id: str) -> int:
+                if two_phase:
+                    return sum(charge.payment_id == payment_id for charge in stripe.book)
+                return len(sandbox.charges(payment_id))
+
+            merchant_id, candidates = ids.new(), []
+            await insert_merchant(store.pool, MerchantRow(merchant_id, "shop", {}, clock.now()))
+            for priority, name in enumerate(_ACCOUNTS[scenario]):
+                candidates.append(await _account(store, merchant_id, name, sandbox.url, priority, ids))
+            deps = Deps(store, gateways, Directory(candidates), clock, ids, rng, sleep, Clocks())
+            yield Stage(scenario, truth, deps, store, clock, merchant_id, book)
     finally:
         await store.close()
+
+
+async def _account(
+    store: PostgresStore, merchant_id: UUID, name: str, url: str, priority: int, ids: SeededIds
+) -> Candidate:
+    account_id = ids.new()
+    row = AccountRow(account_id, name, name, "enabled", livemode=False, base_url=url, priority=priority, credentials=None)  # fmt: skip  # noqa: E501
+    await insert_gateway_account(store.pool, merchant_id, row, at=ids.clock.now())
+    credentials = dict.fromkeys(CONNECTORS[name].credential_names, "sk_test_stage")
+    account = GatewayAccount(public_id(Kind.GATEWAY_ACCOUNT, account_id), name, url, credentials, livemode=False)
+    return Candidate(account_id, account, CONNECTORS[name].capabilities, "enabled", priority)

@@ -15,8 +15,8 @@ from paymux_flows.commands import Caller, ConfirmPayment, CreatePayment, KeyUse
 from paymux_flows.confirm import confirm_payment
 from paymux_flows.create import create_payment
 from paymux_flows.reconcile import check
-from tests.crash_points.stage import Stage, set_up
 from tests.support.localstripe import CARD_THAT_ASKS_FOR_AUTHENTICATION, Localstripe
+from tests.support.one_account import Stage, set_up
 from tests.support.postgres import Database
 from tests.support.stripe_proxy import StripeProxy, never_arrives
 
@@ -61,7 +61,7 @@ async def at_the_next_check(stage: Stage, payment_id: UUID) -> Payment:
         at=now, lease_token=stage.deps.ids.new(), lease_expires_at=now + timedelta(seconds=60), limit=10
     )
     assert len(due) == 1
-    await check(due[0], stage.deps, actor="worker:test")
+    await check(due[0], stage.deps, actor="worker:test", claimed_at=stage.clock.monotonic())
     return await loaded(stage, payment_id)
 
 

@@ -1,6 +1,7 @@
 """The mutants: which rule each one removes, and the patch that removes it."""
 
 from tests.mutants.patched import Edit, Mutant
+from tests.mutants.store_patches import STORE_MUTANTS
 
 _CONFIRM = "packages/flows/src/paymux_flows/confirm.py"
 _CHARGING = "packages/flows/src/paymux_flows/charging.py"
@@ -9,14 +10,9 @@ _RECONCILE = "packages/flows/src/paymux_flows/reconcile.py"
 _RECORD = "packages/flows/src/paymux_flows/record_outcome.py"
 _ANSWERING = "packages/flows/src/paymux_flows/answering.py"
 _ASKING = "packages/core/src/paymux_core/asking.py"
-_CLOCKS = "packages/core/src/paymux_core/clocks.py"
 _RULES = "packages/core/src/paymux_core/attempt_rules.py"
 _RESOLUTION = "packages/core/src/paymux_core/resolution.py"
 _DRIVER = "packages/connectors/src/paymux_connectors/driver.py"
-_STORE = "packages/postgres/src/paymux_postgres/store.py"
-_CLOCK = "packages/postgres/src/paymux_postgres/clock.py"
-_PAYMENTS_SQL = "packages/postgres/src/paymux_postgres/payments.sql"
-_OUTCOMES_SQL = "packages/postgres/src/paymux_postgres/outcomes.sql"
 
 _CALLED_FIRST = """\
     early = Charge(payment, phase.attempt, choice.candidate, deps.clock.monotonic(), budget_ends_at, phase.actor)
@@ -131,31 +127,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "failed_without_fence",
-        "at the deadline only the acknowledgement of a fence closes an attempt (with a deadline of 4 s, so that"
-        " the sandbox's own late charges come after it)",
-        (
-            Edit(
-                _RECONCILE,
-                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
-                "    if over:\n"
-                "        await _record(step, CallResult(Voided(None), ()), Asked.LOOK_UP, deps)\n"
-                "        return\n"
-                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
-            ),
-            Edit(
-                _RECONCILE,
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
-            ),
-            Edit(
-                _CLOCKS,
-                'values["processing_deadline"] = min(60.0, self.processing_deadline)\n',
-                'values["processing_deadline"] = 4.0\n',
-            ),
-        ),
-    ),
-    Mutant(
         "refused_fence_believed",
         "a fence closes an attempt only with the gateway's acknowledgement",
         (
@@ -253,6 +224,18 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "resend_from_acknowledgement",
+        "the latest first byte of a re-send is counted from before the claim was sent",
+        (
+            Edit(
+                _RECONCILE,
+                "    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)\n",
+                "    claimed_at = deps.clock.monotonic()\n"
+                "    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)\n",
+            ),
+        ),
+    ),
+    Mutant(
         "charge_before_remember",
         "a reserved id is committed before the charge is sent",
         (
@@ -264,31 +247,9 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "machine_clock",
-        "deadlines are read on the database's clock, not the machine's",
-        (
-            Edit(
-                _CLOCK,
-                "        self._epoch_seconds = epoch\n        self._measured = True\n",
-                "        self._measured = True\n",
-            ),
-        ),
-    ),
-    Mutant(
         "failover_after_cancel",
         "no further attempt once a cancellation is requested",
         (Edit(_RESOLUTION, "        and payment.cancellation_requested_at is None\n", ""),),
-    ),
-    Mutant(
-        "batch_runs_again",
-        "a batch whose commit is unknown looks its keys up before anything runs again",
-        (
-            Edit(
-                _STORE,
-                "together=self._phase_ones_together, after_loss=self._phase_ones_after_loss",
-                "together=self._phase_ones_together, after_loss=self._phase_ones_together",
-            ),
-        ),
     ),
     Mutant(
         "unseen_commit_calls",
@@ -309,39 +270,6 @@ MUTANTS = (
                 _RECORD,
                 "        if await deps.store.record_outcome(phase):\n",
                 "        await deps.store.record_outcome(phase)\n        if phase is not None:\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "phase_two_without_compare",
-        "phase 2 compares the payment's version",
-        (
-            Edit(_OUTCOMES_SQL, "p.version = i.version as won", "true as won"),
-            Edit(_OUTCOMES_SQL, " and p.version = l.version\n", "\n"),
-        ),
-    ),
-    Mutant(
-        "stale_attempt_wins",
-        "phase 2 compares what its attempt has sent",
-        (
-            Edit(
-                _OUTCOMES_SQL,
-                "      and a.money_requested = ($66::boolean[])[l.ord + 1]"
-                " and a.fence_count = ($67::smallint[])[l.ord + 1]\n"
-                "      and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]\n",
-                "      and $66::boolean[] is not null and $67::smallint[] is not null"
-                " and $68::timestamptz[] is not null\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "cancel_without_compare",
-        "only an unconfirmed payment is cancelled at once",
-        (
-            Edit(
-                _PAYMENTS_SQL,
-                "    where merchant_id = $1 and id = $2 and status = 'requires_confirmation' and version = $5\n",
-                "    where merchant_id = $1 and id = $2 and status <> 'succeeded' and $5::integer is not null\n",
             ),
         ),
     ),
@@ -370,17 +298,6 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "key_left_open",
-        "phase 2 finishes the request's key",
-        (
-            Edit(
-                _OUTCOMES_SQL,
-                "      and (l.next_attempt_number is null or k.finished_at is null)\n",
-                "      and false\n",
-            ),
-        ),
-    ),
-    Mutant(
         "moved_on_still_charges",
         "nothing is sent for an attempt that was closed while its object was reserved",
         (
@@ -391,6 +308,7 @@ MUTANTS = (
             ),
         ),
     ),
+    *STORE_MUTANTS,
 )
 
 

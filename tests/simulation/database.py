@@ -13,15 +13,12 @@ from uuid import UUID
 import asyncpg
 
 from paymux_postgres import connections
+from tests.support.empty import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import datetime
 
-TABLES = (
-    *("reviews", "late_charges", "idempotency_keys", "gateway_interactions", "payment_events", "payment_attempts"),
-    *("payments", "gateway_accounts", "api_keys", "merchants"),
-)
 # Virtual time decides about waiting: the server's own timers would make a seed depend on the machine.
 _NO_TIMERS = {
     "lock_timeout": "0",
@@ -88,12 +85,7 @@ class Server:
 
     def clean(self) -> None:
         """Empty all tables for the next seed."""
-        deletes = "".join(f"delete from {table};" for table in TABLES)
-        self._run(
-            self._admin.execute(
-                f"set session_replication_role = replica; {deletes} set session_replication_role = origin"
-            )
-        )
+        self._run(self._admin.execute(EMPTY))
 
     def make_merchant(self, merchant_id: UUID, gateways: Sequence[str], *, at: datetime) -> None:
         """Make a merchant with one account per gateway; the number of an account is its place in the order."""

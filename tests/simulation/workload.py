@@ -220,8 +220,10 @@ def _spawn_clients(world: World, payment_id: str, number: int) -> list[asyncio.T
         key = f"key-{number}-{client if world.chance(0.5) else 0}"
         starts_at = begins_at + (0.0 if world.chance(0.6) else world.between(0.0, 40.0))
         made.append(_client(world, f"client{number}{client}", payment_id, key, starts_at))
-    if world.chance(0.3):
-        made.append(_cancel(world, payment_id, begins_at + world.between(0.0, 150.0)))
+    if world.chance(0.35):
+        # At the same moment as the confirm, or while the charge runs.
+        later = world.between(0.0, 0.02) if world.chance(0.4) else world.between(0.0, 150.0)
+        made.append(_cancel(world, payment_id, begins_at + later))
     return [world.loop.create_task(work) for work in made]
 
 

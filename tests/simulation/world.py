@@ -170,7 +170,8 @@ class World:
             node.host.crash()
             await self.loop.create_future()
         if self.hit(Fault.PAUSE):
-            node.host.pause(60.0)
+            # A short one ends inside the request's budget, a long one after it.
+            node.host.pause(60.0 if self.chance(0.6) else self.between(8.0, 25.0))
         elif self.hit(Fault.STALL):
             node.host.pause(self.between(90.0, 600.0))
         await asyncio.sleep(self.hop())

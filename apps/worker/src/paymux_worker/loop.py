@@ -34,6 +34,8 @@ class Worker:
         pause_seconds = POLL_SECONDS
         slots = asyncio.Semaphore(AT_ONCE_MAX)
         while not self.stopping.is_set():
+            # Before the claim is sent: a process that stops after it must not take its time from the answer.
+            claimed_at = self.deps.clock.monotonic()
             try:
                 due = await self._claim()
                 pause_seconds = POLL_SECONDS
@@ -42,7 +44,7 @@ class Worker:
                 due = []
                 pause_seconds = min(pause_seconds * 2, 5.0)
             if due:
-                await asyncio.gather(*(self._check(item, slots) for item in due))
+                await asyncio.gather(*(self._check(item, slots, claimed_at) for item in due))
                 continue
             await self._wait(pause_seconds)
 
@@ -62,10 +64,10 @@ class Worker:
             limit=CLAIM_MAX,
         )
 
-    async def _check(self, due: DueAttempt, slots: asyncio.Semaphore) -> None:
+    async def _check(self, due: DueAttempt, slots: asyncio.Semaphore, claimed_at: float) -> None:
         async with slots:
             try:
-                await check(due, self.deps, actor=f"worker:{self.name}")
+                await check(due, self.deps, actor=f"worker:{self.name}", claimed_at=claimed_at)
             except Refused as error:
                 # The lease runs out, or is given back below: the attempt stays due.
                 log.warning("worker.check_put_off", payment_id=str(due.payment_id), reason=error.code)

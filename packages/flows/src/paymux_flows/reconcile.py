@@ -31,9 +31,13 @@ class _Check:
     actor: str
 
 
-async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
-    """Do what an attempt's check asks for. Raises: StorageUnavailable; the lease then runs out and it is due again."""
-    step = await _opened(due, deps, actor)
+async def check(due: DueAttempt, deps: Deps, *, actor: str, claimed_at: float) -> None:
+    """Do what an attempt's check asks for. Raises: StorageUnavailable; the lease then runs out and it is due again.
+
+    `claimed_at` is from before the claim was sent, in seconds on the monotonic clock: a re-send starts soon after it or
+    not at all.
+    """
+    step = await _opened(due, deps, actor, claimed_at=claimed_at)
     if step is None:
         return
     if step.attempt.status is AttemptStatus.STARTED:
@@ -51,20 +55,19 @@ async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
 
 async def ask(due: DueAttempt, deps: Deps, *, actor: str) -> None:
     """Only look, and record what is seen: no money verb is sent."""
-    step = await _opened(due, deps, actor)
+    step = await _opened(due, deps, actor, claimed_at=deps.clock.monotonic())
     if step is not None:
         await _record(step, await _inquire(step, deps), Asked.LOOK_UP, deps)
 
 
 async def stop(due: DueAttempt, deps: Deps, *, actor: str) -> None:
     """Cancel an attempt at its gateway at once, where it can be cancelled; it cannot take money."""
-    step = await _opened(due, deps, actor)
+    step = await _opened(due, deps, actor, claimed_at=deps.clock.monotonic())
     if step is not None and step.candidate.capabilities.fence in FENCES:
         await _fence(step, deps)
 
 
-async def _opened(due: DueAttempt, deps: Deps, actor: str) -> _Check | None:
-    claimed_at = deps.clock.monotonic()
+async def _opened(due: DueAttempt, deps: Deps, actor: str, *, claimed_at: float) -> _Check | None:
     payment = await deps.store.load_payment(due.merchant_id, due.payment_id)
     assert payment is not None, "a payment is never deleted"
     attempt = payment.attempts[due.number - 1]
