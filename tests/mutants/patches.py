@@ -12,6 +12,7 @@ _ANSWERING = "packages/flows/src/paymux_flows/answering.py"
 _ASKING = "packages/core/src/paymux_core/asking.py"
 _RULES = "packages/core/src/paymux_core/attempt_rules.py"
 _RESOLUTION = "packages/core/src/paymux_core/resolution.py"
+_CLOCKS = "packages/core/src/paymux_core/clocks.py"
 _DRIVER = "packages/connectors/src/paymux_connectors/driver.py"
 
 _CALLED_FIRST = """\
@@ -305,6 +306,31 @@ MUTANTS = (
                 _CHARGING,
                 "        if not remembered:\n            raise AttemptMovedOn(provider_payment_id)\n",
                 "        assert remembered or deps\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "failed_without_fence",
+        "at the deadline only the acknowledgement of a fence closes an attempt (with a deadline of 4 s, so that"
+        " the sandbox's own late charges come after it)",
+        (
+            Edit(
+                _RECONCILE,
+                "    match follows:\n",
+                "    if is_over(step.payment, deps.clock.now()):\n"
+                "        await _record(step, CallResult(Voided(None), ()), Asked.LOOK_UP, deps)\n"
+                "        return\n"
+                "    match follows:\n",
+            ),
+            Edit(
+                _RECONCILE,
+                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
+                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
+            ),
+            Edit(
+                _CLOCKS,
+                'values["processing_deadline"] = min(60.0, self.processing_deadline)\n',
+                'values["processing_deadline"] = 4.0\n',
             ),
         ),
     ),

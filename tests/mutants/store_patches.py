@@ -2,39 +2,12 @@
 
 from tests.mutants.patched import Edit, Mutant
 
-_RECONCILE = "packages/flows/src/paymux_flows/reconcile.py"
-_CLOCKS = "packages/core/src/paymux_core/clocks.py"
 _STORE = "packages/postgres/src/paymux_postgres/store.py"
 _CLOCK = "packages/postgres/src/paymux_postgres/clock.py"
 _PAYMENTS_SQL = "packages/postgres/src/paymux_postgres/payments.sql"
 _OUTCOMES_SQL = "packages/postgres/src/paymux_postgres/outcomes.sql"
 
 STORE_MUTANTS = (
-    Mutant(
-        "failed_without_fence",
-        "at the deadline only the acknowledgement of a fence closes an attempt (with a deadline of 4 s, so that"
-        " the sandbox's own late charges come after it)",
-        (
-            Edit(
-                _RECONCILE,
-                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
-                "    if over:\n"
-                "        await _record(step, CallResult(Voided(None), ()), Asked.LOOK_UP, deps)\n"
-                "        return\n"
-                "    if needs_fence and step.candidate.capabilities.fence in {Fence.BY_ID, Fence.BY_KEY}:\n",
-            ),
-            Edit(
-                _RECONCILE,
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
-            ),
-            Edit(
-                _CLOCKS,
-                'values["processing_deadline"] = min(60.0, self.processing_deadline)\n',
-                'values["processing_deadline"] = 4.0\n',
-            ),
-        ),
-    ),
     Mutant(
         "machine_clock",
         "deadlines are read on the database's clock, not the machine's",
