@@ -324,8 +324,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason\n",
-                "import Declined, NotFound, Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason\n",
+                "import Outcome, Unknown, UnknownReason, Voided\n",
             ),
             Edit(
                 _CLOCKS,
