@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paymux_cli.processes import die_with_parent
 from tests.mutants.patched import Mutant, environment_of, write_mutant
 from tests.mutants.patches import by_name
 
@@ -60,6 +61,7 @@ def torture_mutant(mutant: Mutant, *, seed: int) -> Death:
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  one call of the kernel, no lock is taken
         )
     if ran.returncode not in {0, FOUND}:
         message = f"{mutant.name}: the torture could not run\n{ran.stdout}{ran.stderr}"
