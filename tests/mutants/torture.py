@@ -61,7 +61,7 @@ def torture_mutant(mutant: Mutant, *, seed: int) -> Death:
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  one call of the kernel, no lock is taken
+            preexec_fn=die_with_parent,
         )
     if ran.returncode not in {0, FOUND}:
         message = f"{mutant.name}: the torture could not run\n{ran.stdout}{ran.stderr}"
