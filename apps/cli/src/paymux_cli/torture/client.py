@@ -54,13 +54,17 @@ class Answered:
 
 @dataclass(slots=True)
 class Clients:
-    """Everybody who pays. `timeout_seconds` is the documented time-out of a client, shortened like all clocks."""
+    """Everybody who pays. `timeout_seconds` is the documented time-out of a client, shortened like all clocks.
+
+    While kills go on nobody gives up, however slow the machine is; afterwards a request has `patience_seconds`.
+    """
 
     merchants: Sequence[Merchant]
     watch: Watch
     timeout_seconds: float
-    give_up_at: float
+    patience_seconds: float
     seed: int
+    quiet_since: float = float("inf")
     counts: Counter[str] = field(default_factory=Counter)
     misanswers: list[tuple[str, str]] = field(default_factory=list)
     answered: list[Answered] = field(default_factory=list)
@@ -79,7 +83,8 @@ class Clients:
     async def insist(self, merchant: Merchant, request: Request, rng: random.Random) -> Reply:
         """Send a request until it is answered. Raises: GaveUp."""
         pause_seconds = PAUSE_SECONDS_MIN
-        while time.monotonic() < self.give_up_at:
+        began_at = time.monotonic()
+        while time.monotonic() < max(began_at, self.quiet_since) + self.patience_seconds:
             reply = await self._ask(merchant.post(request.path, request.fields, key=request.key))
             if reply is None:
                 await asyncio.sleep(rng.uniform(0.5, 1.0) * pause_seconds)

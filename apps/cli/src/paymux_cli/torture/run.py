@@ -80,7 +80,7 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             merchants=stack.merchants,
             watch=watch,
             timeout_seconds=CLIENT_SECONDS / DIVISOR,
-            give_up_at=began_at + plan.seconds + CLOCKS.processing_deadline + GRACE_SECONDS,
+            patience_seconds=CLOCKS.processing_deadline + GRACE_SECONDS,
             seed=plan.seed,
         )
         killing = Killing(plan=plan, stack=stack, pause_seconds=PAUSE_SECONDS / DIVISOR, began_at=began_at)
@@ -123,11 +123,16 @@ async def _load(run: _Run) -> None:
     run.progress.phase("kills", total=len(plan.kills))
     run.killing.on_kill = lambda: run.progress.done("kills", count=run.killing.done.total())
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run.killing.carry_out())
+        tasks.create_task(_kill(run))
         for order in plan.orders:
             tasks.create_task(_pay_at_its_moment(order, run))
         for order in plan.burst:
             tasks.create_task(_pay_in_burst(order, run))
+
+
+async def _kill(run: _Run) -> None:
+    await run.killing.carry_out()
+    run.clients.quiet_since = time.monotonic()
 
 
 async def _pay_at_its_moment(order: Order, run: _Run) -> None:
@@ -189,7 +194,6 @@ async def _replay(run: _Run, standings: Sequence[Standing]) -> int:
     rng = random.Random(run.plan.seed)  # noqa: S311  chance, not secrets
     answered = list({(each.merchant.api_key, each.request.key): each for each in run.clients.answered}.values())
     chosen = rng.sample(answered, min(REPLAYS_MAX, len(answered)))
-    run.clients.give_up_at = time.monotonic() + GRACE_SECONDS
     for number, past in enumerate(chosen):
         detail = await _replay_one(past, run, rng, status=now_is.get(past.payment_id))
         if detail is not None:
