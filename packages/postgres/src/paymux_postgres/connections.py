@@ -40,6 +40,8 @@ _LANE_SESSION = _SESSION | {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",
+    "enable_memoize": "off",
 }
 
 

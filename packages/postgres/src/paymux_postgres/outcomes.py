@@ -30,7 +30,9 @@ async def record_outcomes(connection: Lane | asyncpg.Connection, items: Sequence
         ANSWERED_BY_GATEWAY,
         *_compared_columns(items),
     )
-    won: dict[int, bool] = {row["ord"]: row["won"] for row in rows}
+    won: dict[int, bool] = {}
+    for row in rows:  # who was locked; once more, and true, if the payment moved
+        won[row["ord"]] = row["won"] or won.get(row["ord"], False)
     return [won.get(index) for index in range(len(items))]
 
 

@@ -55,7 +55,7 @@ settled as (
       -- knowing of it is decided again.
       and a.money_requested = ($66::boolean[])[l.ord + 1] and a.fence_count = ($67::smallint[])[l.ord + 1]
       and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]
-    returning l.ord
+    returning l.*
 ),
 moved as (
     update payments p
@@ -65,9 +65,9 @@ moved as (
         cancellation_reason = l.cancellation_reason, finalized_at = l.finalized_at, event_position = l.event_position,
         event_sequence = l.event_sequence, final_position = coalesce(p.final_position, l.final_position), version = p.version + 1,
         updated_at = l.recorded_at
-    from locked l join settled s on s.ord = l.ord
+    from settled l
     where l.changes_payment and p.merchant_id = l.merchant_id and p.id = l.payment_id and p.version = l.version
-    returning l.ord, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
+    returning l.ord, l.next_attempt_number, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
 ),
 told as (
     insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
@@ -104,7 +104,7 @@ answered as (
     set status = 'resolved', resolved_at = m.updated_at, resolution = 'gateway_answered', actor = 'gateway'
     from moved m
     where m.finalized_at is not null and r.merchant_id = m.merchant_id and r.payment_id = m.id and r.status = 'open'
-      and r.reason = any ($65::text[])
+      and array_position($65::text[], r.reason) is not null
 ),
 charged_late as (
     insert into late_charges (merchant_id, id, payment_id, attempt_number, gateway, provider_payment_id, amount, currency,
@@ -120,16 +120,19 @@ charged_late as (
 finished as (
     -- A next attempt takes an open key over; otherwise the request is answered now, and finally once the payment is.
     update idempotency_keys k
-    set finished_at = case when l.next_attempt_number is null then coalesce(k.finished_at, m.updated_at) end,
-        attempt_number = case when k.finished_at is null then coalesce(l.next_attempt_number, k.attempt_number)
+    set finished_at = case when m.next_attempt_number is null then coalesce(k.finished_at, m.updated_at) end,
+        attempt_number = case when k.finished_at is null then coalesce(m.next_attempt_number, k.attempt_number)
                               else k.attempt_number end,
         response_status = case when m.finalized_at is not null then k.success_status end,
         expires_at = case when m.finalized_at is not null then greatest(k.expires_at, m.finalized_at + interval '7 days')
                           else k.expires_at end
-    from moved m join locked l on l.ord = m.ord
+    from moved m
     where k.merchant_id = m.merchant_id and k.payment_id = m.id and k.response_status is null and k.success_status is not null
-      and (l.next_attempt_number is null or k.finished_at is null)
+      and (m.next_attempt_number is null or k.finished_at is null)
 )
-select l.ord, exists (select from settled s where s.ord = l.ord)
-              and (not l.changes_payment or exists (select from moved m where m.ord = l.ord)) as won
-from locked l
+-- Once for who was locked, once more for whose attempt moved, and for whose payment moved: the caller takes the best.
+select ord, false as won from locked
+union all
+select ord, not changes_payment from settled
+union all
+select ord, true from moved

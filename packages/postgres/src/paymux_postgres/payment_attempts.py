@@ -45,7 +45,7 @@ def phase_one_columns(items: Sequence[PhaseOne]) -> tuple[list[object], ...]:
 async def open_attempts(connection: Lane | asyncpg.Connection, items: Sequence[PhaseOne]) -> set[UUID]:
     """Run phase 1; answers the payments that moved. Locks: payments, then what is inserted."""
     rows = await connection.fetch(SQL["open_attempts"], *phase_one_columns(items))
-    return {row["id"] for row in rows}
+    return {row["payment_id"] for row in rows}
 
 
 async def lock_payment(connection: asyncpg.Connection, merchant_id: UUID, payment_id: UUID) -> None:

@@ -1,5 +1,6 @@
 -- open_attempts --
 -- Phase 1 of many confirms: take the payments that still wait, and only for those insert attempt, key and event.
+-- `moved` carries its input along: joining it again would compare each with each, as no other join is allowed here.
 -- Locks: payments in (merchant_id, id) order, skipping what others hold; whoever is not in the answer runs alone.
 with inp as (
     select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::smallint[], $6::text[], $7::uuid[],
@@ -28,34 +29,33 @@ moved as (
         event_sequence = p.event_sequence + 1, version = p.version + 1, updated_at = l.created_at
     from locked l
     where p.merchant_id = l.merchant_id and p.id = l.payment_id and p.status = 'requires_confirmation'
-    returning p.merchant_id, p.id, p.amount, p.currency, p.version, p.event_position, p.event_sequence
+    returning p.amount, p.currency, p.version, p.event_position, p.event_sequence, l.*
 ),
 opened as (
     insert into payment_attempts (merchant_id, payment_id, number, gateway, gateway_account_id, status, amount, currency,
                                   payment_method, return_url, off_session, request_digest, connector_version, request_id,
                                   routing, charge_window_ends_at, next_check_at, created_at, updated_at)
-    select l.merchant_id, l.payment_id, 1, l.gateway, l.gateway_account_id, 'started', m.amount, m.currency,
-           l.payment_method::jsonb, l.return_url, l.off_session, l.request_digest, l.connector_version, l.request_id,
-           l.routing::jsonb, l.charge_window_ends_at, l.next_check_at, l.created_at, l.created_at
-    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+    select merchant_id, payment_id, 1, gateway, gateway_account_id, 'started', amount, currency, payment_method::jsonb,
+           return_url, off_session, request_digest, connector_version, request_id, routing::jsonb, charge_window_ends_at,
+           next_check_at, created_at, created_at
+    from moved
 ),
 claimed as (
     -- No conflict clause: a clash rolls the batch back, and its items run one by one.
     insert into idempotency_keys (merchant_id, idempotency_key, request_hash, payment_id, attempt_number, success_status,
                                   owned_until, expires_at, created_at)
-    select l.merchant_id, l.idempotency_key, l.request_hash, l.payment_id, 1, l.success_status, l.owned_until,
-           l.expires_at, l.created_at
-    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+    select merchant_id, idempotency_key, request_hash, payment_id, 1, success_status, owned_until, expires_at, created_at
+    from moved
 ),
 told as (
     -- Without a body: it is rendered from what never changes.
     insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
                                 attempt_number, actor, reason, request_id, recorded_at)
-    select l.merchant_id, l.payment_id, m.event_position, m.event_sequence, 'payment.processing',
-           'requires_confirmation', 'processing', 1, l.actor, 'confirmed', l.request_id, l.created_at
-    from moved m join locked l on l.merchant_id = m.merchant_id and l.payment_id = m.id
+    select merchant_id, payment_id, event_position, event_sequence, 'payment.processing', 'requires_confirmation',
+           'processing', 1, actor, 'confirmed', request_id, created_at
+    from moved
 )
-select merchant_id, id, version, event_position, event_sequence from moved
+select payment_id from moved
 
 -- lock_payment --
 -- Lock one payment and wait for it, so that a single-row run of a batch statement in this transaction finds it free.

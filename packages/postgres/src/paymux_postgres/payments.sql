@@ -11,8 +11,8 @@ with inp as (
 ),
 free as (
     select i.* from inp i
-    where i.idempotency_key is null
-       or not exists (select from idempotency_keys k
+    -- Without a key nothing is equal to it, so its input is free.
+    where not exists (select from idempotency_keys k
                       where k.merchant_id = i.merchant_id and k.idempotency_key = i.idempotency_key)
 ),
 born as (
