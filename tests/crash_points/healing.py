@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from paymux_core.errors import Refused
+from paymux_core.phases import Claim
 from paymux_core.records import Payment
 from paymux_core.transitions import PAYMENT_TERMINAL, PaymentStatus
 from paymux_flows.reconcile import check
@@ -58,13 +59,10 @@ async def settle(stage: Stage, *, dying: CrashPoint = NEVER) -> Payment:
         stage.clock.seconds += max(stage.deps.clocks.lease if wait < 0 else 0.0, wait) + 1
         now, claimed_at = stage.clock.now(), stage.clock.monotonic()
         with contextlib.suppress(Crash, Refused):
-            for item in await deps.store.claim_due_attempts(
-                at=now,
-                lease_token=deps.ids.new(),
-                lease_expires_at=now + timedelta(seconds=deps.clocks.lease),
-                limit=10,
-            ):
-                await check(item, deps, actor="worker:test", claimed_at=claimed_at)
+            lease_expires_at = now + timedelta(seconds=deps.clocks.lease)
+            claim = Claim(now, claimed_at, deps.ids.new(), lease_expires_at, limit=10)
+            for item in await deps.store.claim_due_attempts(claim):
+                await check(item, deps, actor="worker:test")
         if dying.at and len(dying.seen) >= dying.at:
             deps = stage.deps
     pytest.fail("the payment was never settled")

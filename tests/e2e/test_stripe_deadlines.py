@@ -9,6 +9,7 @@ import pytest
 
 from paymux_core.ids import Kind, public_id
 from paymux_core.money import Money
+from paymux_core.phases import Claim
 from paymux_core.records import Payment, PaymentMethod
 from paymux_core.transitions import PaymentStatus
 from paymux_flows.commands import Caller, ConfirmPayment, CreatePayment, KeyUse
@@ -58,10 +59,10 @@ async def at_the_next_check(stage: Stage, payment_id: UUID) -> Payment:
     stage.clock.seconds += max(0.0, (due_at - stage.clock.now()) / timedelta(seconds=1))
     now = stage.clock.now()
     due = await stage.store.claim_due_attempts(
-        at=now, lease_token=stage.deps.ids.new(), lease_expires_at=now + timedelta(seconds=60), limit=10
+        Claim(now, stage.clock.monotonic(), stage.deps.ids.new(), now + timedelta(seconds=60), limit=10)
     )
     assert len(due) == 1
-    await check(due[0], stage.deps, actor="worker:test", claimed_at=stage.clock.monotonic())
+    await check(due[0], stage.deps, actor="worker:test")
     return await loaded(stage, payment_id)
 
 

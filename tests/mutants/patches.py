@@ -7,6 +7,7 @@ _CONFIRM = "packages/flows/src/paymux_flows/confirm.py"
 _CHARGING = "packages/flows/src/paymux_flows/charging.py"
 _ATTEMPTING = "packages/flows/src/paymux_flows/attempting.py"
 _RECONCILE = "packages/flows/src/paymux_flows/reconcile.py"
+_REVIEWING = "packages/flows/src/paymux_flows/reviewing.py"
 _RECORD = "packages/flows/src/paymux_flows/record_outcome.py"
 _ANSWERING = "packages/flows/src/paymux_flows/answering.py"
 _ASKING = "packages/core/src/paymux_core/asking.py"
@@ -117,8 +118,11 @@ MUTANTS = (
         (
             Edit(
                 _RECONCILE,
-                'CallResult(Unknown(UnknownReason.FENCE_REFUSED, "the deadline has passed"), ())\n',
-                "CallResult(Voided(None), ())\n",
+                "        await call_a_person(\n"
+                "            payment.merchant_id, payment.id, step.attempt.number, reason=DEADLINE,"
+                " actor=step.actor, deps=deps\n"
+                "        )\n",
+                "        await _record(step, CallResult(Voided(None), ()), Asked.LOOK_UP, deps)\n",
             ),
             Edit(
                 _RECONCILE,
@@ -150,9 +154,9 @@ MUTANTS = (
         "at the deadline a person is told",
         (
             Edit(
-                _RECONCILE,
-                "async def _call_a_person(step: _Check, deps: Deps) -> None:\n",
-                "async def _call_a_person(step: _Check, deps: Deps) -> None:\n    return\n",
+                _REVIEWING,
+                "    for _ in range(ROUNDS_MAX):\n",
+                "    return\n    for _ in range(ROUNDS_MAX):\n",
             ),
         ),
     ),
@@ -164,6 +168,11 @@ MUTANTS = (
                 _RESOLUTION,
                 "    pause = pause_after_check(\n",
                 "    return finding.now + timedelta(days=365)\n    pause = pause_after_check(\n",
+            ),
+            Edit(
+                _RESOLUTION,
+                "    due = now + max(pause, ",
+                "    return now + timedelta(days=365)\n    due = now + max(pause, ",
             ),
             Edit(
                 _RESOLUTION,
@@ -230,9 +239,8 @@ MUTANTS = (
         (
             Edit(
                 _RECONCILE,
-                "    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)\n",
-                "    claimed_at = deps.clock.monotonic()\n"
-                "    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)\n",
+                " candidate, due.claimed_at_seconds, actor)\n",
+                " candidate, deps.clock.monotonic(), actor)\n",
             ),
         ),
     ),

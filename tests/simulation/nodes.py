@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sys
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -227,11 +226,10 @@ class SimulatedWorker(Worker):
             timer.cancel()
         raise asyncio.CancelledError
 
-    async def _put_off(self, due: DueAttempt) -> None:
-        error = sys.exception()
-        assert isinstance(error, Exception)
-        self.world.oracle.raised(self.name, error)
-        await Worker._put_off(self, due)
+    async def _put_off(self, due: DueAttempt, error: Exception) -> None:
+        if not isinstance(error, Refused):
+            self.world.oracle.raised(self.name, error)
+        await Worker._put_off(self, due, error)
 
 
 async def _sleep(seconds: float) -> None:

@@ -28,7 +28,7 @@ from paymux_core.outcomes import (
     Voided,
 )
 from paymux_core.records import Attempt, Payment, PaymentMethod
-from paymux_core.resolution import Finding, Resolution, resolve
+from paymux_core.resolution import Finding, Resolution, next_check_after, resolve
 from paymux_core.transitions import AttemptStatus, PaymentStatus
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -211,11 +211,27 @@ def test_a_decline_that_a_look_out_of_turn_finds_makes_the_check_due() -> None:
 
 
 @pytest.mark.parametrize("outcome", [NO_ANSWER, NotFound(), DECLINED])
-def test_the_workers_own_look_goes_on_after_a_pause(outcome: Outcome) -> None:
-    looked = found(
-        outcome, Asked.LOOK_UP, replace(GIVEN_UP, next_check_at=NOW, check_count=1), processing_deadline_at=None
+def test_a_look_at_what_is_due_leaves_it_due_until_its_check_has_ended(outcome: Outcome) -> None:
+    due = replace(GIVEN_UP, next_check_at=NOW - timedelta(seconds=1))
+    assert found(outcome, Asked.LOOK_UP, due).attempt.next_check_at == NOW - timedelta(seconds=1)
+
+
+def ended(attempt: Attempt, *, retry_after_seconds: float | None = None, deadline: datetime | None = None) -> datetime:
+    of = replace(found(NO_ANSWER, Asked.LOOK_UP, attempt).payment, processing_deadline_at=deadline)
+    return next_check_after(
+        of, attempt, checks=1, retry_after_seconds=retry_after_seconds, now=NOW, jitter=0.5, clocks=CLOCKS
     )
-    assert looked.attempt.next_check_at == NOW + timedelta(seconds=45)
+
+
+def test_the_end_of_a_check_moves_it_by_a_pause() -> None:
+    assert ended(GIVEN_UP) == NOW + timedelta(seconds=45)
+    assert ended(GIVEN_UP, retry_after_seconds=90) == NOW + timedelta(seconds=90)
+    assert ended(GIVEN_UP, deadline=NOW) == NOW + timedelta(seconds=45)
+
+
+def test_the_end_of_a_check_does_not_move_it_past_the_deadline() -> None:
+    assert ended(GIVEN_UP, deadline=SOON) == SOON
+    assert ended(GIVEN_UP, retry_after_seconds=90, deadline=SOON) == SOON
 
 
 def test_a_look_that_finds_more_is_followed_by_the_checks_of_what_it_found() -> None:

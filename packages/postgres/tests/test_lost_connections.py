@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from paymux_core.errors import StorageUnavailable
-from paymux_core.phases import DueAttempt
+from paymux_core.phases import Claim, DueAttempt
 from paymux_postgres.connections import DatabaseSettings, is_connection_lost
 from paymux_postgres.store import PostgresStore
 from tests.support.builders import SOON, Book, bear_payment, change_payment, new_id, open_attempt, open_book
@@ -45,7 +45,7 @@ async def due(as_admin: asyncpg.Connection) -> DueAttempt:
     async with as_admin.transaction():
         await open_attempt(as_admin, book, payment_id)
         await change_payment(as_admin, book, payment_id, "processing")
-    return DueAttempt(book.merchant_id, payment_id, 1, new_id(), 0)
+    return DueAttempt(book.merchant_id, payment_id, 1, new_id(), 0, 0.0, book.account_id)
 
 
 async def kill_who_waits(as_admin: asyncpg.Connection) -> None:
@@ -61,24 +61,27 @@ async def kill_who_waits(as_admin: asyncpg.Connection) -> None:
     await as_admin.execute("select pg_terminate_backend($1)", pid)
 
 
-@pytest.mark.parametrize("what", ["claim_due", "claim", "release"])
+@pytest.mark.parametrize("what", ["claim_due", "claim", "look", "renew", "release"])
 async def test_a_lease_whose_connection_dies_is_a_database_that_is_away(
     what: str, store: PostgresStore, due: DueAttempt, as_admin: asyncpg.Connection
 ) -> None:
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "claim_due": lambda: store.claim_due_attempts(
-            at=SOON + timedelta(minutes=1), lease_token=due.lease_token, lease_expires_at=SOON, limit=1
+            Claim(SOON + timedelta(minutes=1), 0.0, due.lease_token, SOON, limit=1)
         ),
         "claim": lambda: store.claim_attempt(
             merchant_id=due.merchant_id,
             payment_id=due.payment_id,
             number=1,
             at=SOON,
-            not_asked_since=SOON,
             lease_token=due.lease_token,
             lease_expires_at=SOON,
         ),
-        "release": lambda: store.release_attempt(due=due, next_check_at=SOON),
+        "look": lambda: store.note_look(
+            merchant_id=due.merchant_id, payment_id=due.payment_id, number=1, at=SOON, not_looked_since=SOON
+        ),
+        "renew": lambda: store.renew_lease(due=due, lease_expires_at=SOON, next_check_at=None),
+        "release": lambda: store.release_attempt(due=due, next_check_at=SOON, unfinished_checks=0),
     }
     async with as_admin.transaction():
         # Claims skip rows that are locked, so all of them meet a lock of the table.

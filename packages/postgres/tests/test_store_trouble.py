@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from paymux_core.errors import Overloaded, StorageUnavailable
-from paymux_core.phases import DueAttempt
+from paymux_core.phases import Claim, DueAttempt
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.store import PostgresStore
 from tests.support.chance import SeededRng
@@ -28,9 +28,7 @@ async def store(database: Database) -> AsyncIterator[PostgresStore]:
 
 
 def _claim(store: PostgresStore) -> asyncio.Task[object]:
-    return asyncio.ensure_future(
-        store.claim_due_attempts(at=NOW, lease_token=TOKEN, lease_expires_at=NOW + timedelta(seconds=60), limit=1)
-    )
+    return asyncio.ensure_future(store.claim_due_attempts(Claim(NOW, 0.0, TOKEN, NOW + timedelta(seconds=60), limit=1)))
 
 
 def _look(store: PostgresStore) -> asyncio.Task[object]:
@@ -40,7 +38,6 @@ def _look(store: PostgresStore) -> asyncio.Task[object]:
             payment_id=TOKEN,
             number=1,
             at=NOW,
-            not_asked_since=NOW,
             lease_token=TOKEN,
             lease_expires_at=NOW + timedelta(seconds=60),
         )
@@ -48,7 +45,8 @@ def _look(store: PostgresStore) -> asyncio.Task[object]:
 
 
 def _release(store: PostgresStore) -> asyncio.Task[object]:
-    return asyncio.ensure_future(store.release_attempt(due=DueAttempt(TOKEN, TOKEN, 1, TOKEN, 1), next_check_at=NOW))
+    due = DueAttempt(TOKEN, TOKEN, 1, TOKEN, 1, 0.0, TOKEN)
+    return asyncio.ensure_future(store.release_attempt(due=due, next_check_at=NOW, unfinished_checks=0))
 
 
 async def _waiting_backend(connection: asyncpg.Connection) -> int:

@@ -1,6 +1,6 @@
 """What each commit of a confirm writes, as values: built by the flows, written by the store in one statement each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -124,15 +124,64 @@ class StoredKey:
     body: bytes | None
 
 
+class Which(StrEnum):
+    """Which of the due checks a worker leases."""
+
+    ORDINARY = "ordinary"
+    SUSPECT = "suspect"
+    """Their last owners were never heard of again: each runs alone, or it may take its neighbours down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Lease attempts whose check is due at `at`. `sent_at_seconds`: before it is sent, on the monotonic clock."""
+
+    at: datetime
+    sent_at_seconds: float
+    lease_token: UUID
+    lease_expires_at: datetime
+    limit: int
+    which: Which = Which.ORDINARY
+    busy_accounts: Collection[UUID] = ()
+    """Gateway accounts that have enough checks under way: a silent gateway does not take the others' slots."""
+
+
 @dataclass(frozen=True, slots=True)
 class DueAttempt:
-    """An attempt whose check a worker has leased."""
+    """An attempt that is leased. `claimed_at_seconds`: before the claim was sent, on the monotonic clock.
+
+    `unfinished_checks` counts this one and those before it that did not come to their end; `due_at` is when it was due.
+    """
 
     merchant_id: UUID
     payment_id: UUID
     number: int
     lease_token: UUID
     check_count: int
+    claimed_at_seconds: float
+    gateway_account_id: UUID
+    unfinished_checks: int = 1
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPayment:
+    """A payment as its next event shows it, and the version it was rendered from."""
+
+    body: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewCall:
+    """Call a person about a payment. `rendered` is None where the payment cannot even be read."""
+
+    merchant_id: UUID
+    payment_id: UUID
+    review: NewReview
+    at: datetime
+    actor: str
+    rendered: RenderedPayment | None = None
 
 
 @dataclass(frozen=True, slots=True)

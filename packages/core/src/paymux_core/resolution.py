@@ -156,12 +156,31 @@ def _last_charge_at(before: Attempt, finding: Finding) -> datetime | None:
 
 
 def _unmoved_check(before: Attempt, status: AttemptStatus, verdict: Verdict, finding: Finding) -> datetime | None:
-    """Keep the worker's check where a client looks out of turn: however often they look, they put off nothing."""
+    """Keep the check where it is while asking changes nothing: the end of a check moves it, a client's look never."""
     due = before.next_check_at
-    if finding.asked is not Asked.LOOK_UP or status is not before.status or due is None or due <= finding.now:
+    if finding.asked is Asked.CHARGE or status is not before.status or status in ATTEMPT_CLOSED or due is None:
         return None
     # What declined a customer's action is to be cancelled, and only the worker does that.
-    return finding.now if verdict.refusal is not None else due
+    return min(finding.now, due) if finding.asked is Asked.LOOK_UP and verdict.refusal is not None else due
+
+
+def next_check_after(
+    payment: Payment,
+    attempt: Attempt,
+    *,
+    checks: int,
+    retry_after_seconds: float | None,
+    now: datetime,
+    jitter: float,
+    clocks: Clocks,
+) -> datetime:
+    """Say when an attempt is checked again after a check that changed nothing: at the deadline at the latest."""
+    if attempt.status is AttemptStatus.AUTHORIZED:
+        return after(now, clocks.authorization_check)
+    pause = pause_after_check(checks=checks, age=now - attempt.created_at, jitter=jitter, clocks=clocks)
+    due = now + max(pause, timedelta(seconds=retry_after_seconds or 0))
+    deadline = payment.processing_deadline_at
+    return deadline if deadline is not None and now < deadline < due else due
 
 
 def _next_check(

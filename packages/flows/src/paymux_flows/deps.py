@@ -7,7 +7,17 @@ from typing import Protocol
 from uuid import UUID
 
 from paymux_core.clocks import Clocks
-from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
+from paymux_core.phases import (
+    Claim,
+    DueAttempt,
+    Key,
+    NewPayment,
+    PhaseOne,
+    PhaseOneResult,
+    PhaseTwo,
+    ReviewCall,
+    StoredKey,
+)
 from paymux_core.ports import Clock, Gateways, Ids, Rng, Sleep
 from paymux_core.records import ApiKeyRow, Payment, Violation
 from paymux_core.routing import Candidate
@@ -82,9 +92,7 @@ class Store(Protocol):
         """Note that a running payment is to be cancelled."""
         ...
 
-    async def claim_due_attempts(
-        self, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
-    ) -> list[DueAttempt]:
+    async def claim_due_attempts(self, claim: Claim) -> list[DueAttempt]:
         """Lease due attempts."""
         ...
 
@@ -95,15 +103,30 @@ class Store(Protocol):
         payment_id: UUID,
         number: int,
         at: datetime,
-        not_asked_since: datetime,
         lease_token: UUID,
         lease_expires_at: datetime,
     ) -> bool:
-        """Lease one attempt for a look now."""
+        """Lease one attempt for a client's request."""
         ...
 
-    async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
-        """Give a lease back."""
+    async def note_look(
+        self, *, merchant_id: UUID, payment_id: UUID, number: int, at: datetime, not_looked_since: datetime
+    ) -> bool:
+        """Let a client look, if none did lately and nobody is at the attempt."""
+        ...
+
+    async def renew_lease(self, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None) -> bool:
+        """Hold on to a lease, and move the check if a moment is given; False if the lease is somebody else's by now."""
+        ...
+
+    async def release_attempt(
+        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+    ) -> bool:
+        """Give a lease back; the check moves unless somebody moved it meanwhile. None leaves a value as it is."""
+        ...
+
+    async def open_review(self, call: ReviewCall) -> bool:
+        """Call a person; False if one is called already, it is too early, or the payment moved on."""
         ...
 
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:

@@ -3,9 +3,11 @@
 No money verb is sent here.
 """
 
-from datetime import datetime, timedelta
+import contextlib
+from datetime import timedelta
 from uuid import UUID
 
+from paymux_core.errors import Refused
 from paymux_core.phases import DueAttempt
 from paymux_core.records import Attempt, Payment
 from paymux_core.transitions import ATTEMPT_CLOSED
@@ -19,11 +21,17 @@ async def look_now(merchant_id: UUID, payment_id: UUID, deps: Deps) -> Payment:
     attempt = _open_attempt(payment)
     if attempt is None:
         return payment
-    lately = deps.clock.now() - timedelta(seconds=deps.clocks.look_interval)
-    due = await _claimed(payment, attempt, deps, not_asked_since=lately)
-    if due is None:
+    now = deps.clock.now()
+    may_look = await deps.store.note_look(
+        merchant_id=merchant_id,
+        payment_id=payment_id,
+        number=attempt.number,
+        at=now,
+        not_looked_since=now - timedelta(seconds=deps.clocks.look_interval),
+    )
+    if not may_look:
         return payment
-    await ask(due, deps, actor="api:look")
+    await ask(merchant_id, payment_id, attempt.number, deps, actor="api:look")
     return await _loaded(merchant_id, payment_id, deps)
 
 
@@ -32,10 +40,15 @@ async def stop_now(payment: Payment, deps: Deps, *, actor: str) -> Payment:
     attempt = _open_attempt(payment)
     if attempt is None:
         return payment
-    due = await _claimed(payment, attempt, deps, not_asked_since=deps.clock.now())
+    due = await _claimed(payment, attempt, deps)
     if due is None:
         return payment
-    await stop(due, deps, actor=actor)
+    try:
+        await stop(payment.merchant_id, payment.id, attempt.number, deps, actor=actor)
+    finally:
+        # Where this is refused the lease runs out by itself.
+        with contextlib.suppress(Refused):
+            await deps.store.release_attempt(due=due, next_check_at=None, unfinished_checks=None)
     return await _loaded(payment.merchant_id, payment.id, deps)
 
 
@@ -44,19 +57,21 @@ def _open_attempt(payment: Payment) -> Attempt | None:
     return still_open[-1] if still_open else None
 
 
-async def _claimed(payment: Payment, attempt: Attempt, deps: Deps, *, not_asked_since: datetime) -> DueAttempt | None:
-    now = deps.clock.now()
+async def _claimed(payment: Payment, attempt: Attempt, deps: Deps) -> DueAttempt | None:
+    now, claimed_at = deps.clock.now(), deps.clock.monotonic()
     token = deps.ids.new()
     claimed = await deps.store.claim_attempt(
         merchant_id=payment.merchant_id,
         payment_id=payment.id,
         number=attempt.number,
         at=now,
-        not_asked_since=not_asked_since,
         lease_token=token,
         lease_expires_at=now + timedelta(seconds=deps.clocks.lease),
     )
-    return DueAttempt(payment.merchant_id, payment.id, attempt.number, token, attempt.check_count) if claimed else None
+    if not claimed:
+        return None
+    account_id, checks = attempt.gateway_account_id, attempt.check_count
+    return DueAttempt(payment.merchant_id, payment.id, attempt.number, token, checks, claimed_at, account_id)
 
 
 async def _loaded(merchant_id: UUID, payment_id: UUID, deps: Deps) -> Payment:

@@ -5,21 +5,23 @@ Asking goes on in every case; a timeout never becomes a failure.
 
 from dataclasses import dataclass, replace
 from typing import assert_never
+from uuid import UUID
 
 from paymux_core.asking import FENCES, NextStep, Rebuilt, is_over, next_step
 from paymux_core.attempt_rules import Asked
-from paymux_core.clocks import pause_after_check
 from paymux_core.exchange import Interaction, TransportError, Verb
 from paymux_core.outcomes import Outcome, Unknown, UnknownReason
 from paymux_core.phases import DueAttempt
 from paymux_core.ports import CallResult
 from paymux_core.records import Attempt, Payment
+from paymux_core.resolution import next_check_after
 from paymux_core.routing import Candidate
 from paymux_core.transitions import ATTEMPT_CLOSED, AttemptStatus
 from paymux_flows.attempting import asking_limits, call_of, candidate_of
 from paymux_flows.charging import AttemptMovedOn, Charge, charge
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
+from paymux_flows.reviewing import DEADLINE, call_a_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,56 +33,63 @@ class _Check:
     actor: str
 
 
-async def check(due: DueAttempt, deps: Deps, *, actor: str, claimed_at: float) -> None:
-    """Do what an attempt's check asks for. Raises: StorageUnavailable; the lease then runs out and it is due again.
+async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+    """Do what an attempt's check asks for, then give its lease back. Raises: Refused; the lease is still held then."""
+    payment, candidate = await _loaded(due.merchant_id, due.payment_id, due.number, deps)
+    retry_after_seconds: float | None = None
+    if candidate is None:
+        # Its connector is not installed here: it is looked at later, and a person is told in time all the same.
+        await call_a_person(due.merchant_id, due.payment_id, due.number, reason=DEADLINE, actor=actor, deps=deps)
+    else:
+        step = _Check(payment, payment.attempts[due.number - 1], candidate, due.claimed_at_seconds, actor)
+        payment, retry_after_seconds = await _checked(step, deps)
+    now = deps.clock.now()
+    next_check_at = next_check_after(
+        payment,
+        payment.attempts[due.number - 1],
+        checks=due.check_count,
+        retry_after_seconds=retry_after_seconds,
+        now=now,
+        jitter=deps.rng.uniform(),
+        clocks=deps.clocks,
+    )
+    await deps.store.release_attempt(due=due, next_check_at=next_check_at, unfinished_checks=0)
 
-    `claimed_at` is from before the claim was sent, in seconds on the monotonic clock: a re-send starts soon after it or
-    not at all.
-    """
-    step = await _opened(due, deps, actor, claimed_at=claimed_at)
-    if step is None:
-        return
+
+async def _checked(step: _Check, deps: Deps) -> tuple[Payment, float | None]:
+    """Look, and do what follows; answers the payment as seen, and how long the gateway wants to be left alone."""
     if step.attempt.status is AttemptStatus.STARTED:
         step = await _lose_track(step, deps)
     result = await _inquire(step, deps)
     recorded = await _record(step, result, Asked.LOOK_UP, deps)
     step = _now(step, recorded.payment)
     if recorded.opened is not None and recorded.candidate is not None:
-        await _charge_next(recorded, deps, actor)
-        return
-    if step.attempt.status in ATTEMPT_CLOSED:
-        return
-    await _act(step, result.outcome, deps)
+        await _charge_next(recorded, deps, step.actor)
+    elif step.attempt.status not in ATTEMPT_CLOSED:
+        await _act(step, result.outcome, deps)
+    seen = result.outcome
+    return step.payment, seen.retry_after_seconds if isinstance(seen, Unknown) else None
 
 
-async def ask(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+async def ask(merchant_id: UUID, payment_id: UUID, number: int, deps: Deps, *, actor: str) -> None:
     """Only look, and record what is seen: no money verb is sent."""
-    step = await _opened(due, deps, actor, claimed_at=deps.clock.monotonic())
-    if step is not None:
+    payment, candidate = await _loaded(merchant_id, payment_id, number, deps)
+    if candidate is not None:
+        step = _Check(payment, payment.attempts[number - 1], candidate, deps.clock.monotonic(), actor)
         await _record(step, await _inquire(step, deps), Asked.LOOK_UP, deps)
 
 
-async def stop(due: DueAttempt, deps: Deps, *, actor: str) -> None:
+async def stop(merchant_id: UUID, payment_id: UUID, number: int, deps: Deps, *, actor: str) -> None:
     """Cancel an attempt at its gateway at once, where it can be cancelled; it cannot take money."""
-    step = await _opened(due, deps, actor, claimed_at=deps.clock.monotonic())
-    if step is not None and step.candidate.capabilities.fence in FENCES:
-        await _fence(step, deps)
+    payment, candidate = await _loaded(merchant_id, payment_id, number, deps)
+    if candidate is not None and candidate.capabilities.fence in FENCES:
+        await _fence(_Check(payment, payment.attempts[number - 1], candidate, deps.clock.monotonic(), actor), deps)
 
 
-async def _opened(due: DueAttempt, deps: Deps, actor: str, *, claimed_at: float) -> _Check | None:
-    payment = await deps.store.load_payment(due.merchant_id, due.payment_id)
+async def _loaded(merchant_id: UUID, payment_id: UUID, number: int, deps: Deps) -> tuple[Payment, Candidate | None]:
+    payment = await deps.store.load_payment(merchant_id, payment_id)
     assert payment is not None, "a payment is never deleted"
-    attempt = payment.attempts[due.number - 1]
-    candidate = await candidate_of(payment, attempt, deps)
-    if candidate is None:
-        # Its connector is not installed here: look again later, and nothing is lost.
-        now = deps.clock.now()
-        pause = pause_after_check(
-            checks=due.check_count, age=now - attempt.created_at, jitter=deps.rng.uniform(), clocks=deps.clocks
-        )
-        await deps.store.release_attempt(due=due, next_check_at=now + pause)
-        return None
-    return _Check(payment, attempt, candidate, claimed_at, actor)
+    return payment, await candidate_of(payment, payment.attempts[number - 1], deps)
 
 
 async def _act(step: _Check, seen: Outcome, deps: Deps) -> None:
@@ -106,8 +115,11 @@ async def _act(step: _Check, seen: Outcome, deps: Deps) -> None:
             pass
         case _:
             assert_never(follows)
-    if is_over(step.payment, deps.clock.now()) and step.payment.review is None:
-        await _call_a_person(step, deps)
+    payment = step.payment
+    if is_over(payment, deps.clock.now()) and payment.review is None:
+        await call_a_person(
+            payment.merchant_id, payment.id, step.attempt.number, reason=DEADLINE, actor=step.actor, deps=deps
+        )
 
 
 def _rebuilt(step: _Check, deps: Deps) -> Rebuilt:
@@ -169,11 +181,6 @@ async def _let_go(step: _Check, deps: Deps) -> _Check:
     return _now(step, (await _record(step, no_fence, Asked.FENCE, deps)).payment)
 
 
-async def _call_a_person(step: _Check, deps: Deps) -> None:
-    nothing_new = CallResult(Unknown(UnknownReason.FENCE_REFUSED, "the deadline has passed"), ())
-    await _record(step, nothing_new, Asked.LOOK_UP, deps, review="deadline")
-
-
 async def _inquire(step: _Check, deps: Deps) -> CallResult:
     call = call_of(step.payment, step.attempt)
     return await deps.gateways.inquire(step.candidate.account, call, limits=asking_limits(deps))
@@ -205,7 +212,7 @@ async def _lose_track(step: _Check, deps: Deps) -> _Check:
     return _now(step, recorded.payment)
 
 
-async def _record(step: _Check, result: CallResult, asked: Asked, deps: Deps, *, review: str | None = None) -> Recorded:
+async def _record(step: _Check, result: CallResult, asked: Asked, deps: Deps) -> Recorded:
     report = Report(
         payment=step.payment,
         number=step.attempt.number,
@@ -216,7 +223,6 @@ async def _record(step: _Check, result: CallResult, asked: Asked, deps: Deps, *,
         actor=step.actor,
         request_id=step.attempt.request_id,
         inline=True,
-        review=review,
     )
     return await record_outcome(report, deps)
 

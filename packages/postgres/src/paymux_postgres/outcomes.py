@@ -76,12 +76,13 @@ def _outcome_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
 
 
 def _compared_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
-    """What the attempt had sent when the decision was made."""
+    """What the attempt had sent when the decision was made, and when it was to be checked."""
     before = [item.before.attempts[item.attempt.number - 1] for item in items]
     return (
         [a.money_requested for a in before],
         [a.fence_count for a in before],
         [a.last_request_at for a in before],
+        [a.next_check_at for a in before],
     )
 
 

@@ -46,9 +46,16 @@ settled as (
     update payment_attempts a
     set status = l.attempt_status, reason = l.reason,
         provider_payment_id = coalesce(a.provider_payment_id, l.provider_payment_id), error = l.error::jsonb,
-        next_check_at = l.next_check_at, watch_until = l.watch_until, money_requested = l.money_requested,
+        -- What did not move the check leaves it where others may have moved it.
+        next_check_at = case when l.next_check_at is not distinct from ($69::timestamptz[])[l.ord + 1] then a.next_check_at
+                             else l.next_check_at end,
+        watch_until = l.watch_until, money_requested = l.money_requested,
         was_requires_action = l.was_requires_action, fence_count = l.fence_count, last_request_at = l.last_request_at,
-        finished_at = l.finished_at, updated_at = l.recorded_at, lease_token = null, lease_expires_at = null
+        finished_at = l.finished_at, updated_at = l.recorded_at,
+        -- A check holds its lease to its end; what is never checked again needs none.
+        lease_token = case when l.next_check_at is not null then a.lease_token end,
+        lease_expires_at = case when l.next_check_at is not null then a.lease_expires_at end,
+        unfinished_checks = case when l.next_check_at is not null then a.unfinished_checks else 0 end
     from locked l
     where l.won and a.merchant_id = l.merchant_id and a.payment_id = l.payment_id and a.number = l.attempt_number
       -- A re-send or a fence that proved nothing leaves the payment's version alone, but what was decided without

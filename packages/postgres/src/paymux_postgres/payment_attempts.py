@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from paymux_core.phases import DueAttempt, PhaseOne
+from paymux_core.phases import Claim, DueAttempt, PhaseOne, ReviewCall, Which
 from paymux_postgres import documents, queries
 from paymux_postgres.connections import Lane, Pool
 
@@ -64,14 +64,30 @@ async def remember_provider_payment(
     return bool(rows)
 
 
-async def claim_due_attempts(
-    pool: Pool, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
-) -> list[DueAttempt]:
+async def claim_due_attempts(pool: Pool, claim: Claim) -> list[DueAttempt]:
     """Lease due attempts, longest overdue first. Locks: attempts, skipping what others hold."""
     async with pool.connection() as connection:
-        rows = await connection.fetch(SQL["claim_due_attempts"], at, lease_token, lease_expires_at, limit)
+        rows = await connection.fetch(
+            SQL["claim_due_attempts"],
+            claim.at,
+            claim.lease_token,
+            claim.lease_expires_at,
+            claim.limit,
+            list(claim.busy_accounts),
+            claim.which is Which.SUSPECT,
+        )
     return [
-        DueAttempt(row["merchant_id"], row["payment_id"], row["number"], lease_token, row["check_count"])
+        DueAttempt(
+            merchant_id=row["merchant_id"],
+            payment_id=row["payment_id"],
+            number=row["number"],
+            lease_token=claim.lease_token,
+            check_count=row["check_count"],
+            claimed_at_seconds=claim.sent_at_seconds,
+            gateway_account_id=row["gateway_account_id"],
+            unfinished_checks=row["unfinished_checks"],
+            due_at=row["next_check_at"],
+        )
         for row in rows
     ]
 
@@ -83,29 +99,74 @@ async def claim_attempt(
     payment_id: UUID,
     number: int,
     at: datetime,
-    not_asked_since: datetime,
     lease_token: UUID,
     lease_expires_at: datetime,
 ) -> bool:
-    """Lease one attempt for a look; False if it was asked about lately, is leased, or has nothing to ask."""
+    """Lease one attempt for a client; False if it is leased, or there is nothing to ask. Locks: attempt."""
     async with pool.connection() as connection:
         rows = await connection.fetch(
-            SQL["claim_attempt"],
-            merchant_id,
-            payment_id,
-            number,
-            at,
-            not_asked_since,
-            lease_token,
-            lease_expires_at,
+            SQL["claim_attempt"], merchant_id, payment_id, number, at, lease_token, lease_expires_at
         )
     return bool(rows)
 
 
-async def release_attempt(pool: Pool, *, due: DueAttempt, next_check_at: datetime) -> bool:
-    """Give a lease back; False for a stale token."""
+async def note_look(
+    pool: Pool, *, merchant_id: UUID, payment_id: UUID, number: int, at: datetime, not_looked_since: datetime
+) -> bool:
+    """Let a client look; False if one did lately, somebody is at it, or there is nothing to ask. Locks: attempt."""
+    async with pool.connection() as connection:
+        rows = await connection.fetch(SQL["note_look"], merchant_id, payment_id, number, at, not_looked_since)
+    return bool(rows)
+
+
+async def renew_lease(
+    pool: Pool, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None
+) -> bool:
+    """Hold on to a lease; False for a stale token. Locks: attempt."""
     async with pool.connection() as connection:
         rows = await connection.fetch(
-            SQL["release_attempt"], due.merchant_id, due.payment_id, due.number, due.lease_token, next_check_at
+            SQL["renew_lease"],
+            due.merchant_id,
+            due.payment_id,
+            due.number,
+            due.lease_token,
+            lease_expires_at,
+            next_check_at,
+        )
+    return bool(rows)
+
+
+async def release_attempt(
+    pool: Pool, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+) -> bool:
+    """Give a lease back; False for a stale token. Locks: attempt."""
+    async with pool.connection() as connection:
+        rows = await connection.fetch(
+            SQL["release_attempt"],
+            due.merchant_id,
+            due.payment_id,
+            due.number,
+            due.lease_token,
+            next_check_at,
+            None if next_check_at is None else due.due_at,
+            unfinished_checks,
+        )
+    return bool(rows)
+
+
+async def open_review(pool: Pool, call: ReviewCall) -> bool:
+    """Call a person; False if one is called already, it is too early, or the payment moved on. Locks: payment."""
+    async with pool.connection() as connection:
+        rows = await connection.fetch(
+            SQL["open_review"],
+            call.merchant_id,
+            call.payment_id,
+            call.review.id,
+            call.review.attempt_number,
+            call.review.reason,
+            call.at,
+            call.actor,
+            None if call.rendered is None else call.rendered.body.decode(),
+            None if call.rendered is None else call.rendered.version,
         )
     return bool(rows)

@@ -70,33 +70,87 @@ where merchant_id = $1 and payment_id = $2 and number = $3 and finished_at is nu
 returning provider_payment_id
 
 -- claim_due_attempts --
--- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped.
+-- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped. A check whose last
+-- owners were never heard of again ($6) is leased apart from the others: it may be what killed them.
 update payment_attempts a
-set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1
+set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1,
+    unfinished_checks = least(a.unfinished_checks + 1, 1000)
 from (
     select merchant_id, payment_id, number from payment_attempts
     where next_check_at <= $1 and (lease_expires_at is null or lease_expires_at <= $1)
+      and (lease_token is not null and unfinished_checks >= 2) = $6
+      and gateway_account_id <> all ($5::uuid[])
     order by next_check_at
     limit $4
     for update skip locked
 ) due
 where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number
-returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count
+returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at
 
 -- claim_attempt --
--- Lease one attempt for a look asked for by a client, unless it was asked about since $5 or somebody holds it.
--- It is no check: the worker's pauses do not grow by it.
+-- Lease one attempt for what a client wants done at once, unless somebody holds it. It is no check: the worker's pauses do
+-- not grow by it.
 update payment_attempts a
-set lease_token = $6, lease_expires_at = $7
+set lease_token = $5, lease_expires_at = $6
 where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
   and a.status <> 'started' and a.next_check_at is not null
-  and a.updated_at <= $5
   and (a.lease_expires_at is null or a.lease_expires_at <= $4)
 returning a.number
 
--- release_attempt --
--- Give a lease back and say when to look again; a stale token updates nothing.
+-- note_look --
+-- Let a client have the gateway asked, if none did since $5, and nobody is at the attempt: our own call may be running.
+-- It takes no lease: however often clients look, the worker's check finds the attempt free.
+update payment_attempts a
+set looked_at = $4
+where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
+  and a.status <> 'started' and a.next_check_at is not null
+  and (a.looked_at is null or a.looked_at <= $5)
+  and (a.lease_expires_at is null or a.lease_expires_at <= $4)
+returning a.number
+
+-- renew_lease --
+-- Hold on to an attempt whose check takes long, or may be the end of its process: then its check moves first ($6).
+-- A stale token updates nothing.
 update payment_attempts
-set lease_token = null, lease_expires_at = null, next_check_at = $5
-where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4 and next_check_at is not null
+set lease_expires_at = $5, next_check_at = case when next_check_at is not null then coalesce($6, next_check_at) end
+where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4
 returning number
+
+-- release_attempt --
+-- Give a lease back; a stale token updates nothing. The check moves to $5 unless somebody else moved it since the claim ($6).
+update payment_attempts
+set lease_token = null, lease_expires_at = null, unfinished_checks = coalesce($7, unfinished_checks),
+    next_check_at = case when next_check_at = $6 then $5 else next_check_at end
+where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4
+returning number
+
+-- open_review --
+-- Call a person about a payment that has no open review; to 'deadline' only after it. Locks: payment. Needs no gateway, no
+-- account and no outcome. Without a body ($8, which belongs to version $9) the payment could not be read.
+with asked as (
+    select p.merchant_id, p.id from payments p
+    where p.merchant_id = $1 and p.id = $2 and ($9::integer is null or p.version = $9)
+      and ($5 <> 'deadline' or (p.finalized_at is null and p.processing_deadline_at <= $6))
+      and not exists (select from reviews r where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open')
+    for update
+),
+reviewed as (
+    insert into reviews (merchant_id, id, payment_id, attempt_number, reason, status, opened_at)
+    select a.merchant_id, $3, a.id, $4, $5, 'open', $6 from asked a
+    on conflict (merchant_id, payment_id, reason) where status = 'open' do nothing
+    returning merchant_id, payment_id
+),
+moved as (
+    update payments p
+    set event_position = p.event_position + 1, event_sequence = p.event_sequence + 1, version = p.version + 1,
+        updated_at = $6
+    from reviewed r
+    where p.merchant_id = r.merchant_id and p.id = r.payment_id and ($9::integer is null or p.version = $9)
+    returning p.merchant_id, p.id, p.event_position, p.event_sequence
+),
+told as (
+    insert into payment_events (merchant_id, payment_id, position, sequence, type, attempt_number, actor, reason, body,
+                                recorded_at)
+    select m.merchant_id, m.id, m.event_position, m.event_sequence, 'payment.needs_review', $4, $7, $5, $8, $6 from moved m
+)
+select id from moved

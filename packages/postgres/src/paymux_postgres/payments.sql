@@ -127,9 +127,10 @@ with moved as (
     returning merchant_id, id, event_position
 ),
 hurried as (
-    -- Not a started one: its own call may still be running, and its check comes when that must be over.
+    -- Not a started one: its own call may still be running, and its check comes when that must be over. One that is
+    -- overdue moves too: a check that is running now sees by it that there is more to do.
     update payment_attempts a
-    set next_check_at = least(a.next_check_at, $4), updated_at = $4
+    set next_check_at = $4, updated_at = $4
     from moved m
     where a.merchant_id = m.merchant_id and a.payment_id = m.id and a.status in ('unknown', 'pending', 'requires_action')
 ),

@@ -10,7 +10,17 @@ from uuid import UUID
 import asyncpg
 
 from paymux_core.errors import StorageUnavailable
-from paymux_core.phases import DueAttempt, Key, NewPayment, PhaseOne, PhaseOneResult, PhaseTwo, StoredKey
+from paymux_core.phases import (
+    Claim,
+    DueAttempt,
+    Key,
+    NewPayment,
+    PhaseOne,
+    PhaseOneResult,
+    PhaseTwo,
+    ReviewCall,
+    StoredKey,
+)
 from paymux_core.ports import Rng
 from paymux_core.records import ApiKeyRow, Payment, Violation
 from paymux_postgres import api_keys, idempotency_keys, invariants, outcomes, payment_attempts, payments
@@ -256,14 +266,10 @@ class PostgresStore:
         except (asyncpg.UniqueViolationError, CommitUnknown):
             return False
 
-    async def claim_due_attempts(
-        self, *, at: datetime, lease_token: UUID, lease_expires_at: datetime, limit: int
-    ) -> list[DueAttempt]:
+    async def claim_due_attempts(self, claim: Claim) -> list[DueAttempt]:
         """Lease due attempts for a worker. Raises: StorageUnavailable; a lease that nobody knows of runs out."""
         with _loss_is_a_refusal():
-            return await payment_attempts.claim_due_attempts(
-                self.pool, at=at, lease_token=lease_token, lease_expires_at=lease_expires_at, limit=limit
-            )
+            return await payment_attempts.claim_due_attempts(self.pool, claim)
 
     async def claim_attempt(
         self,
@@ -272,11 +278,10 @@ class PostgresStore:
         payment_id: UUID,
         number: int,
         at: datetime,
-        not_asked_since: datetime,
         lease_token: UUID,
         lease_expires_at: datetime,
     ) -> bool:
-        """Lease one attempt for a look now. Raises: as above."""
+        """Lease one attempt for a client's request. Raises: as above."""
         with _loss_is_a_refusal():
             return await payment_attempts.claim_attempt(
                 self.pool,
@@ -284,15 +289,44 @@ class PostgresStore:
                 payment_id=payment_id,
                 number=number,
                 at=at,
-                not_asked_since=not_asked_since,
                 lease_token=lease_token,
                 lease_expires_at=lease_expires_at,
             )
 
-    async def release_attempt(self, *, due: DueAttempt, next_check_at: datetime) -> bool:
+    async def note_look(
+        self, *, merchant_id: UUID, payment_id: UUID, number: int, at: datetime, not_looked_since: datetime
+    ) -> bool:
+        """Let a client look, if none did lately. Raises: as above."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.note_look(
+                self.pool,
+                merchant_id=merchant_id,
+                payment_id=payment_id,
+                number=number,
+                at=at,
+                not_looked_since=not_looked_since,
+            )
+
+    async def renew_lease(self, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None) -> bool:
+        """Hold on to a lease. Raises: as above."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.renew_lease(
+                self.pool, due=due, lease_expires_at=lease_expires_at, next_check_at=next_check_at
+            )
+
+    async def release_attempt(
+        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+    ) -> bool:
         """Give a lease back. Raises: as above."""
         with _loss_is_a_refusal():
-            return await payment_attempts.release_attempt(self.pool, due=due, next_check_at=next_check_at)
+            return await payment_attempts.release_attempt(
+                self.pool, due=due, next_check_at=next_check_at, unfinished_checks=unfinished_checks
+            )
+
+    async def open_review(self, call: ReviewCall) -> bool:
+        """Call a person about a payment; False if nothing was written. Raises: as above; then ask again."""
+        with _loss_is_a_refusal():
+            return await payment_attempts.open_review(self.pool, call)
 
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
         """List what is broken among payments born since an id, and among open ones."""
