@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 WORKERS ?= 2
+POSTGRES_BINDIR ?= $(shell pg_config --bindir)
 SEED ?= 1
 SEEDS ?= 3000
 PAYMENTS ?= 2000
@@ -14,10 +15,10 @@ KILLS ?= 40
 # Verbs that measure or load the machine wait for each other; the lock dies with the process.
 HEAVY := $(if $(shell command -v flock),flock --wait 7200 .venv/heavy.lock,)
 
-.PHONY: help setup localstripe run check test test-fast lint types imports tidy bench simulate torture soak lock reference
+.PHONY: help setup localstripe run check test test-postgres test-fast lint types imports tidy bench simulate torture soak lock reference
 
 help: ## Print the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv from requirements.lock
 	@scripts/setup.sh
@@ -32,6 +33,10 @@ check: lint types imports tidy test-fast ## Before a commit: style, types, layer
 
 test: lint types imports localstripe ## What must pass: the checks and every test
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not simulation and not soak and not sandbox" $(ARGS)
+
+test-postgres: setup localstripe ## Every test on the server in POSTGRES_BINDIR, e.g. a PostgreSQL 15 (default: pg_config's)
+	@$(BIN)/python -m tests.support.private_server "$(POSTGRES_BINDIR)" $(BIN)/pytest -n $(WORKERS) --dist loadgroup \
+		-m "not simulation and not soak and not sandbox" $(ARGS)
 
 test-fast: setup ## Tests that take less than two seconds each
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow and not simulation and not soak and not sandbox" $(ARGS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
@@ -10,11 +11,22 @@ from paymux_core.outcomes import Advice, DeclineCode, NotExecuted, Refusal, Unkn
 
 JsonObject = Mapping[str, object]
 
+
+def _no_number(constant: str) -> object:
+    """Refuse NaN and Infinity, which Python's reader takes and JSON does not have."""
+    message = f"{constant} is no JSON"
+    raise ValueError(message)
+
+
+_read = json.JSONDecoder(parse_constant=_no_number).decode
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 _spaced = json.JSONEncoder().encode
 
 _UNREADABLE = frozenset({TransportError.TOO_LARGE, TransportError.MALFORMED})
 _RETRY_AFTER_SECONDS_MAX = 3600
+_IDENTIFIER_MAX = 255
+_TEXT_MAX = 4096
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def without_answer(reply: NotSent | NoReply | None) -> NotExecuted | Unknown:
@@ -77,9 +89,14 @@ UNREADABLE = Unknown(UnknownReason.UNREADABLE)
 
 
 def json_object(body: bytes) -> JsonObject | None:
-    """Read a body as a JSON object; None if it is none."""
+    """Read a body as a JSON object that can be stored; None if it is none.
+
+    A NUL or half a surrogate pair, which no database keeps as text, becomes U+FFFD: an answer is not lost for it.
+    """
     try:
-        document: object = json.loads(body)
+        document: object = _read(body.decode())
+        if b"\\u" in body:
+            document = _storable(document)
     except (ValueError, RecursionError):
         return None
     return document if is_object(document) else None
@@ -88,6 +105,14 @@ def json_object(body: bytes) -> JsonObject | None:
 def to_json(document: Mapping[str, object]) -> bytes:
     """Write a request's body; the same document always gives the same bytes."""
     return _compact(document).encode()
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(item) for name, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def is_object(value: object) -> TypeGuard[JsonObject]:
@@ -102,9 +127,15 @@ def member(document: JsonObject, name: str) -> JsonObject:
 
 
 def text(document: JsonObject, name: str) -> str | None:
-    """Give the non-empty string under `name`, None if there is none."""
+    """Give the non-empty string under `name`, None if there is none, or one too long for an address or a sentence."""
     value = document.get(name)
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
+
+
+def identifier(document: JsonObject, name: str) -> str | None:
+    """Give the id under `name`, None if there is none, or one that is no id: it is stored under an index."""
+    value = text(document, name)
+    return None if value is None or len(value) > _IDENTIFIER_MAX else value
 
 
 def integer(document: JsonObject, name: str) -> int | None:

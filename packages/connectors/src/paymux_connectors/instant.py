@@ -106,7 +106,7 @@ def _request(call: ChargeCall, *, verb: Verb) -> HttpRequest:
 
 def _read(body: bytes) -> Outcome:
     document = answers.json_object(body) or {}
-    charge_id, status = answers.text(document, "id"), answers.text(document, "status")
+    charge_id, status = answers.identifier(document, "id"), answers.text(document, "status")
     if charge_id is None:
         return answers.UNREADABLE
     match status:

@@ -1,6 +1,7 @@
 """What the audit trail may keep: named fields, short, and no secret of ours that somebody echoes."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 
 FieldTree = Mapping[str, "FieldTree | None"]
 """Names to keep; None keeps a plain value, a tree goes on below (and into each element of a list)."""
@@ -23,7 +24,9 @@ def _keep(value: object, below: FieldTree | None) -> object:
     if below is None:
         if isinstance(value, str):
             return value[:_TEXT_MAX]
-        return value if value is None or isinstance(value, (bool, int, float)) else REDACTED
+        # 1e400 is read as infinity, which no JSON of ours can say again.
+        plain = value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value))
+        return value if plain else REDACTED
     if isinstance(value, Mapping):
         return keep_fields(value, below)
     if isinstance(value, list):

@@ -231,7 +231,7 @@ def _read_fence(answer: Answer, call: ChargeCall) -> Outcome:
     code = answers.text(answers.member(document, "error"), "code")
     match answer.http_status, code:
         case 200, _ if document.get("status") == "fenced":
-            return Voided(answers.text(charge, "id"))
+            return Voided(answers.identifier(charge, "id"))
         case 200, _:
             return answers.unmapped("fence answer without status fenced")
         case 409, "already_charged" if charge:
@@ -243,7 +243,7 @@ def _read_fence(answer: Answer, call: ChargeCall) -> Outcome:
 
 
 def _read_charge(charge: JsonObject, call: ChargeCall) -> Outcome:
-    charge_id, status = answers.text(charge, "id"), answers.text(charge, "status")
+    charge_id, status = answers.identifier(charge, "id"), answers.text(charge, "status")
     if charge_id is None or status is None:
         return answers.UNREADABLE
     if charge.get("attempt_id") != call.attempt_id:

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from typing import TypeVar
 
 from paymux_connectors import answers
-from paymux_connectors.answers import member, text
+from paymux_connectors.answers import identifier, member, text
 from paymux_connectors.redaction import keep_fields
 from paymux_connectors.stripe_amounts import NOT_SUPPORTED
 from paymux_connectors.stripe_answers import (
@@ -115,10 +115,10 @@ def _reserve(account: GatewayAccount, call: ChargeCall) -> _Step[str | Outcome]:
         return answers.without_answer(reply)
     if reply.http_status != _OK:
         error = read_refusal(reply)
-        return error if isinstance(error, Outcome) else read_charge_refusal(reply, error)
+        return error if isinstance(error, Outcome) else read_charge_refusal(reply, error, attempt_id=call.attempt_id)
     intent = answers.json_object(reply.body) or {}
     outcome = read_intent(intent, attempt_id=call.attempt_id)
-    intent_id = text(intent, "id")
+    intent_id = identifier(intent, "id")
     if intent_id is None or not isinstance(outcome, NotFound):
         # A create without confirm gives `requires_confirmation` and nothing else: we do not go on from here.
         return outcome if isinstance(outcome, Unknown) else answers.unmapped(f"created as {intent.get('status')}")
@@ -143,7 +143,7 @@ def _charge(account: GatewayAccount, call: ChargeCall, *, intent_id: str) -> _St
             # It speaks of the read; of the intent we know nothing.
             return Unknown(UnknownReason.NO_REPLY, UNEXPECTED_STATE)
         return answers.unmapped(UNEXPECTED_STATE) if isinstance(outcome, NotFound) else outcome
-    return read_charge_refusal(reply, error)
+    return read_charge_refusal(reply, error, attempt_id=call.attempt_id)
 
 
 def _cancel(account: GatewayAccount, call: ChargeCall, *, intent_id: str) -> _Step[Outcome]:
@@ -191,7 +191,7 @@ def _find(account: GatewayAccount, call: ChargeCall) -> _Step[Outcome]:
         for intent in intents:
             if text(member(intent, "metadata"), "attempt_id") == call.attempt_id:
                 return read_intent(intent, attempt_id=call.attempt_id)
-        after = text(intents[-1], "id") if intents else None
+        after = identifier(intents[-1], "id") if intents else None
         if page.get("has_more") is not True or after is None:
             return NotFound()
     return Unknown(UnknownReason.NO_REPLY, "the list was not read to its end")

@@ -7,7 +7,7 @@ docs.stripe.com/api/idempotent_requests; the limiter stands before the idempoten
 from types import MappingProxyType
 
 from paymux_connectors import answers
-from paymux_connectors.answers import JsonObject, integer, member, text
+from paymux_connectors.answers import JsonObject, identifier, integer, member, text
 from paymux_connectors.redaction import FieldTree
 from paymux_connectors.stripe_amounts import from_stripe_amount
 from paymux_connectors.stripe_declines import read_decline, read_invalid_request
@@ -97,21 +97,23 @@ def read_refusal(answer: Answer) -> Outcome | JsonObject:
     return error
 
 
-def read_charge_refusal(answer: Answer, error: JsonObject) -> Outcome:
+def read_charge_refusal(answer: Answer, error: JsonObject, *, attempt_id: str) -> Outcome:
     """Read an error of a create or confirm: a refusal of the card, or of the request."""
     intent = member(error, "payment_intent")
+    if intent and text(member(intent, "metadata"), "attempt_id") != attempt_id:
+        return Unknown(UnknownReason.INTEGRITY_MISMATCH, "metadata.attempt_id")
     match answer.http_status, text(error, "type"):
         case 402, "card_error":
-            return Declined(read_decline(error, member(intent, "latest_charge")), text(intent, "id"))
+            return Declined(read_decline(error, member(intent, "latest_charge")), identifier(intent, "id"))
         case 400, "card_error" | "invalid_request_error":
-            return Declined(read_invalid_request(error), text(intent, "id"))
+            return Declined(read_invalid_request(error), identifier(intent, "id"))
         case status, kind:
             return answers.unmapped(f"http_{status} {kind} {text(error, 'code')}")
 
 
 def read_intent(intent: JsonObject, *, attempt_id: str) -> Outcome:
     """Read a PaymentIntent's status. `requires_confirmation`: reserved, no charge arrived so far."""
-    intent_id, status = text(intent, "id"), text(intent, "status")
+    intent_id, status = identifier(intent, "id"), text(intent, "status")
     if intent_id is None or status is None:
         return answers.UNREADABLE
     if text(member(intent, "metadata"), "attempt_id") != attempt_id:

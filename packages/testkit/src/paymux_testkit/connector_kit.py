@@ -7,7 +7,7 @@ network or the gateway go wrong instead; whatever happens, the connector gives t
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +19,6 @@ from paymux_core.exchange import (
     HttpRequest,
     NoReply,
     NotSent,
-    Remember,
     TransportError,
 )
 from paymux_core.money import Money
@@ -31,10 +30,13 @@ from paymux_core.outcomes import (
     Unknown,
     UnknownReason,
 )
+from paymux_testkit.hostile_answers import HostileAnswers
+from paymux_testkit.recordings import Played, Recordings, Scenario, json_answer, play
+
+__all__ = ["ConnectorConformance", "Played", "Recordings", "Scenario", "json_answer", "play"]
 
 PROVIDER_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MONIES = (Money(1999, "eur"), Money(1999, "usd"), Money(500, "jpy"), Money(12340, "kwd"))
-_STEPS_MAX = 20
 _NOT_SENT = (TransportError.DNS, TransportError.CONNECT, TransportError.TLS, TransportError.TOO_LATE)
 _NO_REPLY = (TransportError.TIMEOUT, TransportError.RESET, TransportError.CLOSED)
 _NO_SENSE = {
@@ -46,77 +48,16 @@ _NO_SENSE = {
     "null": b"null",
     "object": b"{}",
     "deep": b"[" * 100_000,
+    "deep object": b'{"id":' * 100_000,
     "no text": b"\xff\xfe\x00",
+    "not a number": b'{"id": "x", "status": "succeeded", "amount": NaN}',
+    "long number": b'{"id": ' + b"9" * 5_000 + b"}",
+    "megabyte": b'"' + b"x" * 1_000_000 + b'"',
 }
 """Bodies of a 200 that no gateway means."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A recorded course of one exchange: the answers in the order of the requests, and what they mean."""
-
-    replies: Sequence[HttpReply]
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Recordings:
-    """What a gateway really answers, for the kit's call.
-
-    `charged` and `looked_up` are the courses of a charge that went through and of the look-up after it; `same` pairs a
-    course of `authorize` with one of `inquire` that shows the same state. `unheard_of` turns the last answer of a
-    course into one with a status nobody knows; `charged_for` records `charged` for other money.
-    """
-
-    charged: Scenario
-    looked_up: Scenario
-    absent: Scenario
-    fenced: Scenario
-    same: Mapping[str, tuple[Scenario, Scenario]]
-    unheard_of: Callable[[Answer], Answer]
-    charged_for: Callable[[Money], Scenario]
-    in_flight: Answer
-    certified_429: Answer | None
-
-
-@dataclass(slots=True)
-class Played:
-    """What an exchange did when the kit played its gateway."""
-
-    outcome: Outcome
-    requests: list[HttpRequest] = field(default_factory=list)
-    remembered: list[tuple[int, str]] = field(default_factory=list)
-    """How many requests had gone out before, and the id."""
-
-
-def play(exchange: Exchange, replies: Sequence[HttpReply]) -> Played:
-    """Answer an exchange from a list; what asks on after its end gets no reply. Raises: AssertionError for a loop."""
-    played = Played(Unknown(UnknownReason.UNCLASSIFIED))
-    reply: HttpReply | None = None
-    for _ in range(_STEPS_MAX):
-        try:
-            step = exchange.send(reply)
-        except StopIteration as stop:
-            played.outcome = stop.value
-            return played
-        if isinstance(step, Remember):
-            played.remembered.append((len(played.requests), step.provider_payment_id))
-            reply = None
-        else:
-            place = len(played.requests)
-            played.requests.append(step)
-            reply = replies[place] if place < len(replies) else NoReply(TransportError.TIMEOUT)
-    message = f"the exchange asked for more than {_STEPS_MAX} steps"
-    raise AssertionError(message)
-
-
-def json_answer(status: int, document: object, **headers: str) -> Answer:
-    """Build an answer from a document."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, {"content-type": "application/json", **named}, json.dumps(document).encode())
-
-
-class ConnectorConformance:
+class ConnectorConformance(HostileAnswers):
     """The contract. A subclass, named `Test…`, gives the four fixtures `connector`, `account`, `call`, `recordings`.
 
     The account's credentials and the call's token are to be secrets of at least eight characters.
@@ -183,6 +124,8 @@ class ConnectorConformance:
         )
         assert digest != connector.request_digest(account, replace(call, money=Money(2000, "eur")))
         assert digest == connector.request_digest(_rotated(account), call)
+        of_monies = {connector.request_digest(account, replace(call, money=money)) for money in MONIES}
+        assert len(of_monies) == len(MONIES), "amount and currency are in the bytes"
 
     def test_provider_keys_are_short_plain_and_carry_the_attempt(
         self, start: Callable[[str], Exchange], courses: Mapping[str, Scenario], call: ChargeCall
@@ -357,6 +300,7 @@ class ConnectorConformance:
     ) -> None:
         secrets = [*account.credentials.values(), call.token]
         assert all(len(secret) >= 8 for secret in secrets), "plant longer secrets"
+        assert set(account.credentials) == set(connector.credential_names)
         assert not _shown(secrets[:-1], repr(account))
         for verb, scenario in courses.items():
             played = play(start(verb), scenario.replies)
