@@ -14,7 +14,7 @@ from paymux_core.records import PaymentMethod
 from paymux_flows.commands import Caller, CreatePayment, KeyUse
 from paymux_flows.create import create_payment
 from paymux_testkit.sandbox_process import SandboxProcess
-from tests.crash_points.stage import set_up
+from tests.support.one_account import set_up
 from tests.support.postgres import Database, Databases
 from tests.support.private_server import private_server
 
