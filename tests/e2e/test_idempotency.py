@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from tests.support.http import Merchant, eventually, hang_up
+from tests.support.http import Merchant, Reply, eventually, hang_up
 from tests.support.stack import Stack
 
 
@@ -15,9 +16,8 @@ async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(st
     payment_id = await shop.new_payment("sandbox_approve")
     keys = [f"crowd-{n}" if n % 2 else "crowd-same" for n in range(500)]
     replies = await asyncio.gather(*(shop.confirm(payment_id, key=key) for key in keys))
-    firsts = [reply for reply in replies if reply.status == 200 and not reply.is_replay]
-    assert len(firsts) == 1
-    others = Counter((reply.status, reply.code) for reply in replies if reply not in firsts and reply.status != 200)
+    _has_one_winner(replies)
+    others = Counter((reply.status, reply.code) for reply in replies if reply.status != 200)
     assert set(others) <= {
         (202, None),
         (409, "idempotency_key_in_use"),
@@ -26,7 +26,9 @@ async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(st
     }
     payment = await shop.settled(payment_id)
     assert payment["status"] == "succeeded"
-    assert len(list(_attempts(payment))) == 1
+    # A machine so slow that the call could not begin in time records that, sends nothing, and opens the next attempt.
+    attempts = [attempt["status"] for attempt in _attempts(payment)]
+    assert [status for status in attempts if status != "not_executed"] == ["succeeded"]
     assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
 
 
@@ -34,13 +36,29 @@ async def test_five_hundred_confirms_with_same_and_different_keys_charge_once(st
 async def test_a_storm_of_a_thousand_with_one_key_reaches_the_gateway_once(stack: Stack, shop: Merchant) -> None:
     payment_id = await shop.new_payment("sandbox_approve")
     replies = await asyncio.gather(*(shop.confirm(payment_id, key="storm") for _ in range(1000)))
-    assert sum(reply.status == 200 and not reply.is_replay for reply in replies) == 1
+    _has_one_winner(replies)
     others = Counter(
         (reply.status, reply.code, reply.content.get("detail")) for reply in replies if reply.status != 200
     )
     assert {status for status, _, _ in others} <= {202, 409}, others
-    assert len({reply.body for reply in replies if reply.status == 200}) == 1
+    assert (await shop.settled(payment_id))["status"] == "succeeded"
     assert len(stack.charge_requests(payment_id)) == len(stack.sandbox.charges(payment_id)) == 1
+
+
+@pytest.mark.slow
+async def test_a_storm_about_a_payment_that_stays_open_is_answered_as_it_is(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_pending")
+    assert (await shop.confirm(payment_id, key="long")).status == 202
+    replies = await asyncio.gather(
+        *(shop.confirm(payment_id, key="long") for _ in range(150)),
+        *(shop.confirm(payment_id, key=f"other-{n}") for n in range(75)),
+        *(shop.get(f"/payments/{payment_id}") for _ in range(75)),
+    )
+    answers = Counter((reply.status, reply.code) for reply in replies)
+    assert set(answers) <= {(202, None), (200, None), (409, "payment_unexpected_state")}, answers
+    assert answers[409, "payment_unexpected_state"] == 75
+    assert len(stack.charge_requests(payment_id)) == 1
+    assert (await shop.settled(payment_id))["status"] == "succeeded"
 
 
 async def test_a_merchant_with_limits_is_told_to_wait(stack: Stack) -> None:
@@ -172,6 +190,7 @@ async def test_while_the_first_request_runs_its_key_is_in_use(stack: Stack, shop
     second = await shop.confirm(payment_id, key="running")
     assert (second.status, second.code) == (409, "idempotency_key_in_use")
     assert int(second.headers["retry-after"]) >= 1
+    assert second.content["payment_id"] == payment_id
     assert (await first).status == 202
     assert (await shop.settled(payment_id))["status"] == "succeeded"
     last = await shop.confirm(payment_id, key="running")
@@ -220,6 +239,13 @@ async def test_a_client_that_hangs_up_is_charged_once_and_its_key_answers(stack:
     assert len(stack.sandbox.charges(payment_id)) == 1
 
 
+def _has_one_winner(replies: Sequence[Reply]) -> None:
+    """Insist on one request that ran, the rest told or shown what it did; on a slow machine it ran into its 202."""
+    ran = [reply for reply in replies if reply.status in {200, 202} and not reply.is_replay]
+    assert len(ran) == 1, Counter((reply.status, reply.is_replay) for reply in replies)
+    assert len({reply.body for reply in replies if reply.status == 200}) <= 1
+
+
 async def _reaches_gateway(stack: Stack, payment_id: str) -> None:
     async def requests() -> int:
         return len(await asyncio.to_thread(stack.sandbox.requests, payment_id))
@@ -227,7 +253,7 @@ async def _reaches_gateway(stack: Stack, payment_id: str) -> None:
     await eventually(requests, bool)
 
 
-def _attempts(payment: dict[str, object]) -> list[object]:
+def _attempts(payment: dict[str, object]) -> list[dict[str, object]]:
     attempts = payment["attempts"]
     assert isinstance(attempts, list)
     return attempts

@@ -85,6 +85,16 @@ async def test_a_time_filter_includes_both_ends(reader: Merchant, payments: list
     assert page["data"] == [payments[number] for number in (4, 3, 2)]
 
 
+async def test_a_payment_is_found_by_the_moment_that_it_shows(stack: Stack) -> None:
+    merchant = stack.new_merchant()
+    made = await asyncio.gather(*(merchant.create() for _ in range(100)))
+    for reply in made:
+        moment = quote(str(reply.content["created_at"]))
+        page = (await merchant.get(f"/payments?created_from={moment}&created_to={moment}&limit=100")).content
+        assert isinstance(page["data"], list)
+        assert reply.payment_id in {payment["id"] for payment in page["data"]}
+
+
 async def test_another_merchant_sees_none_of_them(other_shop: Merchant, payments: list[dict[str, object]]) -> None:
     page = (await other_shop.get("/payments?reference=read-1")).content
     assert page == {"data": [], "has_more": False, "next_cursor": None}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 2.0
 IDLE_IN_TRANSACTION_SECONDS = 10.0
 _READS = frozenset(
-    {"read_payments", "load_payment", "read_keys", "find_keys", "begin", "rollback", "claim_due_attempts"}
+    {"read_payments", "load_payments", "read_keys", "find_keys", "begin", "rollback", "claim_due_attempts"}
 )
 _MODULES = ("payments", "payment_attempts", "outcomes", "idempotency_keys")
 

@@ -35,6 +35,11 @@ def uuid7(unix_ms: int, random_bits: int) -> UUID:
     return UUID(int=bits)
 
 
+def unix_ms_of(value: UUID) -> int:
+    """Give the time inside a UUIDv7, in milliseconds since 1970."""
+    return value.int >> 80
+
+
 @lru_cache(maxsize=8192)
 def public_id(kind: Kind, value: UUID) -> str:
     """Write an id as the API shows it: `pay_01j…`; one confirm asks for the same id ten times."""

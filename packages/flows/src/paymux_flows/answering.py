@@ -92,6 +92,7 @@ async def _live(caller: Caller, stored: StoredKey, deps: Deps) -> Payment:
         if left > 0:
             raise IdempotencyKeyInUse(
                 "the first request with this key is still running; send the same request again soon",
+                payment_id=public_id(Kind.PAYMENT, stored.payment_id),
                 retry_after_seconds=min(2, math.ceil(left)),
             )
         return await look_now(caller.merchant_id, stored.payment_id, deps)

@@ -1,7 +1,10 @@
 """Create a payment; with `confirm`, phase 1 is in the same commit. No gateway is called before it."""
 
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
 from paymux_core.errors import Overloaded, ReferenceInUse
-from paymux_core.ids import Kind, public_id
+from paymux_core.ids import Kind, public_id, unix_ms_of
 from paymux_core.phases import NewPayment, PhaseOneResult
 from paymux_core.records import Payment
 from paymux_core.transitions import PaymentEvent, next_payment_status
@@ -10,6 +13,9 @@ from paymux_flows.attempting import Intent, first_choice
 from paymux_flows.commands import CreatePayment, Reply
 from paymux_flows.confirm import go_on, phase_one
 from paymux_flows.deps import Deps
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 async def create_payment(command: CreatePayment, deps: Deps) -> Reply:
@@ -43,10 +49,11 @@ async def _create_and_confirm(command: CreatePayment, payment: Payment, deps: De
 
 
 def _born(command: CreatePayment, deps: Deps) -> Payment:
-    now = deps.clock.now()
+    payment_id = deps.ids.new()
+    born_at = _birth(payment_id, deps.clock.now())
     return Payment(
         merchant_id=command.caller.merchant_id,
-        id=deps.ids.new(),
+        id=payment_id,
         amount=command.money.amount,
         currency=command.money.currency,
         status=next_payment_status(None, PaymentEvent.CREATE),
@@ -56,8 +63,8 @@ def _born(command: CreatePayment, deps: Deps) -> Payment:
         version=1,
         event_position=1,
         event_sequence=1,
-        created_at=now,
-        updated_at=now,
+        created_at=born_at,
+        updated_at=born_at,
         reference=command.reference,
         description=command.description,
         customer_reference=command.customer_reference,
@@ -65,6 +72,12 @@ def _born(command: CreatePayment, deps: Deps) -> Payment:
         return_url=command.return_url,
         off_session=command.off_session,
     )
+
+
+def _birth(payment_id: UUID, now: datetime) -> datetime:
+    """Give the moment of birth in its id's millisecond: lists are filtered by the id, and show the moment."""
+    id_ms = unix_ms_of(payment_id)
+    return now if (now - _EPOCH) // _MILLISECOND == id_ms else _EPOCH + id_ms * _MILLISECOND
 
 
 def _actor(command: CreatePayment) -> str:

@@ -1,6 +1,6 @@
 """Statements about payments: create, read, list, cancel."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -56,10 +56,11 @@ async def read_payments(lane: Lane, keys: Sequence[tuple[UUID, UUID]]) -> dict[t
     return {(row["merchant_id"], row["id"]): read_payment(row) for row in rows}
 
 
-async def load_payment(pool: Pool, merchant_id: UUID, payment_id: UUID) -> Payment | None:
-    """Read a payment with all that belongs to it, as of one moment."""
-    rows = await pool.fetch(SQL["load_payment"], merchant_id, payment_id)
-    return _whole_payment(rows[0]) if rows else None
+async def load_payments(pool: Pool, keys: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Payment]:
+    """Read payments with all that belongs to them, as of one moment, by (merchant, id)."""
+    rows = await pool.fetch(SQL["load_payments"], [key[0] for key in keys], [key[1] for key in keys])
+    loaded = [_whole_payment(row) for row in rows]
+    return {(payment.merchant_id, payment.id): payment for payment in loaded}
 
 
 def _whole_payment(row: Row) -> Payment:

@@ -48,8 +48,8 @@ select id from born
 select p.* from unnest($1::uuid[], $2::uuid[]) as i (merchant_id, id)
 join payments p on p.merchant_id = i.merchant_id and p.id = i.id
 
--- load_payment --
--- Read a payment with its attempts, late charges and oldest open review, all as of one moment.
+-- load_payments --
+-- Read payments with their attempts, late charges and oldest open review, all as of one moment.
 select p as payment,
        (select array_agg(a order by a.number) from payment_attempts a
         where a.merchant_id = p.merchant_id and a.payment_id = p.id) as attempts,
@@ -57,8 +57,8 @@ select p as payment,
         where l.merchant_id = p.merchant_id and l.payment_id = p.id) as late_charges,
        (select r from reviews r
         where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open' order by r.id limit 1) as review
-from payments p
-where p.merchant_id = $1 and p.id = $2
+from unnest($1::uuid[], $2::uuid[]) as i (merchant_id, id)
+join payments p on p.merchant_id = i.merchant_id and p.id = i.id
 
 -- payment_exists --
 -- Say whether a merchant has this payment; another merchant's does not exist.

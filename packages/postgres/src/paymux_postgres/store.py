@@ -50,6 +50,9 @@ class PostgresStore:
         self._reads: Batcher[_KeyOfPayment, Payment | None] = Batcher(
             self._run_reads, keys_of=lambda _key: (), batch_max=batch_max
         )
+        self._loads: Batcher[_KeyOfPayment, Payment | None] = Batcher(
+            self._run_loads, keys_of=lambda _key: (), batch_max=batch_max
+        )
         self._keys: Batcher[tuple[UUID, str], StoredKey | None] = Batcher(
             self._run_keys, keys_of=lambda _key: (), batch_max=batch_max
         )
@@ -66,7 +69,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """Finish what was submitted, then disconnect."""
-        for batcher in (self._creates, self._reads, self._keys, self._phase_ones, self._phase_twos):
+        for batcher in (self._creates, self._reads, self._loads, self._keys, self._phase_ones, self._phase_twos):
             await batcher.close()
         for lane in self._lanes.values():
             await lane.close()
@@ -130,8 +133,12 @@ class PostgresStore:
         return [found.get(key) for key in items]
 
     async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
-        """Read a payment with all that belongs to it."""
-        return await payments.load_payment(self.pool, merchant_id, payment_id)
+        """Read a payment with all that belongs to it, with whoever else loads now: a crowd is one statement."""
+        return await self._loads.submit((merchant_id, payment_id))
+
+    async def _run_loads(self, items: Sequence[_KeyOfPayment]) -> Sequence[Payment | None]:
+        found = await payments.load_payments(self.pool, set(items))
+        return [found.get(key) for key in items]
 
     async def payment_exists(self, merchant_id: UUID, payment_id: UUID) -> bool:
         """Say whether this merchant has this payment."""
