@@ -22,7 +22,7 @@ class Crime(StrEnum):
     REGRESSED = "a final status that changed, seen by polling, by a client, or in the event log"
     UNRESOLVED = "a payment that is not final after the quiet phase, and no person was told"
     TOO_LATE = "a charge sent after its charge window, or later than the latest first byte"
-    MISANSWERED = "an answer that api.md does not allow, a key that answers for another payment, or no answer at all"
+    MISANSWERED = "an answer outside the contract, a key that answers for another payment, or no answer at all"
     VIOLATION = "a row that an invariant of the database finds"
 
 
