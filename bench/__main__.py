@@ -1,4 +1,7 @@
-"""`make bench`: measure, print tables and JSON, write bench/out.json. Exit 1: an answer, or the book, was wrong."""
+"""`make bench`: measure, print tables and JSON, write bench/out.json. Exit 1: an answer, or the book, was wrong.
+
+Tables that were whole by then are written all the same.
+"""
 
 import argparse
 import asyncio
@@ -13,7 +16,7 @@ from pathlib import Path
 from bench.bars import judged
 from bench.figures import rounded
 from bench.growth import measure_growth
-from bench.in_flight import measure_in_flight
+from bench.in_flight import measure_slow_gateway, measure_two_phase
 from bench.limits import PgbenchFailed
 from bench.loading import AnswersWrong
 from bench.rounds import measure_rounds
@@ -26,21 +29,20 @@ TABLES = ("main", "in_flight", "growth")
 Figures = Mapping[str, float]
 
 
-async def measure(arguments: argparse.Namespace) -> dict[str, Figures]:
-    """Measure the tables asked for."""
+async def measure(arguments: argparse.Namespace, tables: dict[str, Figures]) -> None:
+    """Measure the tables asked for, and add each as soon as it is whole."""
     began = time.monotonic()
 
     def say(what: str) -> None:
         print(f"[bench] {time.monotonic() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    tables: dict[str, Figures] = {}
     if "main" in arguments.tables:
-        tables["main"] = await measure_rounds(say, rounds=arguments.rounds)
+        tables["main"] = rounded(await measure_rounds(say, rounds=arguments.rounds))
     if "in_flight" in arguments.tables:
-        tables["in_flight"], tables["two_phase"] = await measure_in_flight(say, rounds=arguments.rounds)
+        tables["in_flight"] = rounded(await measure_slow_gateway(say, rounds=arguments.rounds))
+        tables["two_phase"] = rounded(await measure_two_phase(say, rounds=arguments.rounds))
     if "growth" in arguments.tables:
-        tables["growth"] = await measure_growth(say, rounds=arguments.rounds)
-    return {name: rounded(figures) for name, figures in tables.items()}
+        tables["growth"] = rounded(await measure_growth(say, rounds=arguments.rounds))
 
 
 def report(tables: Mapping[str, Figures], *, load_before: float, rounds: int) -> dict[str, object]:
@@ -81,14 +83,16 @@ def main() -> int:
     load_before = os.getloadavg()[0]
     with (OUT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two benches at once measure each other
+        tables: dict[str, Figures] = {}
+        code = 0
         try:
-            tables = asyncio.run(measure(arguments))
+            asyncio.run(measure(arguments, tables))
         except (AnswersWrong, NotComplete, PgbenchFailed, EmbeddedPostgresError) as failed:
             print(f"[bench] {failed}", file=sys.stderr)
-            return 1
+            code = 1
     written = report(tables, load_before=load_before, rounds=arguments.rounds)
     Path(__file__).with_name("out.json").write_text(json.dumps(written, indent=1) + "\n")
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Mapping
+from typing import cast
 from urllib.parse import parse_qs
 
 import uvloop
@@ -24,8 +25,7 @@ class Gateway(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to answer."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own, of the same shape
 
     def data_received(self, data: bytes) -> None:
         """Answer later, once the request is whole."""

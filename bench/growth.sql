@@ -2,6 +2,12 @@
 -- The only gateway account there is.
 select id from gateway_accounts
 
+-- list_indexes --
+-- Indexes beside the primary keys, to be dropped before and made anew after.
+select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as definition
+from pg_index
+where indrelid = any ($1::text[]::regclass[]) and not indisprimary
+
 -- load_payments --
 -- Payments that succeeded, as phase 2 leaves them.
 insert into payments (merchant_id, id, amount, currency, currency_exponent, status, capture_method, livemode, reference,

@@ -31,11 +31,14 @@ async def measure_rounds(say: Say, *, rounds: int = ROUNDS) -> Figures:
 
 async def _round(server: Server, number: int, say: Say) -> Figures:
     l0 = await limits.measure_reference(server, f"l0_{number}")
+    await server.drop_database(f"l0_{number}")
     say(f"round {number}: L0 {l0:,.0f} confirms/s")
     shop = await open_shop(server, f"api_{number}", gateway="instant", base_url="instant://gateway")
     figures = await _measure_api(shop, say)
     plain = await open_shop(server, f"l1_{number}", gateway="instant", base_url="instant://gateway")
     limit = await limits.measure_plain(plain, await limits.documents_of_the_api(shop))
+    for database in (shop.database, plain.database):
+        await server.drop_database(database)
     say(f"round {number}: L1 {limit.confirms:,.0f} confirms/s")
     rate = figures["confirms_32"]
     return figures | {

@@ -63,6 +63,10 @@ class Server:
         )
         return self.dsn(name)
 
+    async def drop_database(self, name: str) -> None:
+        """Drop a database, so that its autovacuum writes no WAL while the next one is measured."""
+        await self.execute("postgres", f"drop database {name} with (force)")
+
 
 @asynccontextmanager
 async def running_server(name: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
