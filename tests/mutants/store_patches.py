@@ -69,7 +69,7 @@ STORE_MUTANTS = (
         (
             Edit(
                 _OUTCOMES_SQL,
-                "      and (l.next_attempt_number is null or k.finished_at is null)\n",
+                "      and (m.next_attempt_number is null or k.finished_at is null)\n",
                 "      and false\n",
             ),
         ),
