@@ -34,23 +34,25 @@ from generate_series($2::bigint, $3::bigint) n
 -- Their three events; the last with its body.
 insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status, attempt_number, actor,
                             reason, request_id, body, recorded_at)
-select $1, ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, e.position, e.position, 'payment.' || e.to_status,
+select $1, ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, e.position, e.position, e.type,
        e.from_status, e.to_status, e.attempt_number, 'api_key:0123456789', 'loaded', 'req_' || substr(md5(n::text), 1, 24),
        case when e.position = 3 then repeat(md5(n::text), 40) end, $4
 from generate_series($2::bigint, $3::bigint) n,
-     (values (1, null, 'requires_confirmation', null::smallint), (2, 'requires_confirmation', 'processing', 1::smallint),
-             (3, 'processing', 'succeeded', 1::smallint)) as e (position, from_status, to_status, attempt_number)
+     (values (1, 'payment.created', null, 'requires_confirmation', null::smallint),
+             (2, 'payment.processing', 'requires_confirmation', 'processing', 1::smallint),
+             (3, 'payment.succeeded', 'processing', 'succeeded', 1::smallint))
+         as e (position, type, from_status, to_status, attempt_number)
 
 -- load_gateway_interactions --
 -- One request each.
 insert into gateway_interactions (merchant_id, payment_id, id, attempt_number, event_position, verb, method, url,
                                   idempotency_key, request, response, response_sha256, http_status, bytes_sent, outcome,
-                                  actor, request_id, sent_at, duration_ms, recorded_at)
+                                  provider_payment_id, actor, request_id, sent_at, duration_ms, recorded_at)
 select $1, ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
        ('01900000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid, 1, 3, 'charge', 'POST', 'instant://gateway/charges',
        'att_' || n || '-create-1', '{"amount":1999,"capture":true,"currency":"eur"}',
        '{"id":"instant_1","amount":1999,"status":"succeeded","currency":"eur"}', sha256(n::text::bytea), 200, true,
-       'captured', 'api_key:0123456789', 'req_' || substr(md5(n::text), 1, 24), $4, 0, $4
+       'captured', 'instant_att_' || n, 'api_key:0123456789', 'req_' || substr(md5(n::text), 1, 24), $4, 0, $4
 from generate_series($2::bigint, $3::bigint) n
 
 -- load_idempotency_keys --

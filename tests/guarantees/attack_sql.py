@@ -47,7 +47,7 @@ def event(position: str, **columns: str) -> str:
         "merchant_id": ":m",
         "payment_id": ":p",
         "position": position,
-        "type": "'test'",
+        "type": "'test.told'",
         "actor": "'test'",
         "reason": "'test'",
         "recorded_at": ":t",
@@ -89,6 +89,7 @@ def interaction(**columns: str) -> str:
         "response": "'{}'",
         "bytes_sent": "true",
         "outcome": "'captured'",
+        "provider_payment_id": "'ch_1'",
         "actor": "'test'",
         "request_id": "'req'",
         "sent_at": ":t",
@@ -122,16 +123,41 @@ def payment(**columns: str) -> str:
     )
 
 
-def change(before: str, sets: str, *, position: str = "event_position", sequence: str = "event_sequence") -> str:
-    """Write a payment's change with its event."""
+def change(
+    before: str,
+    sets: str,
+    *,
+    position: str = "event_position",
+    sequence: str = "event_sequence",
+    tells: str = "'payment.' || status, '{before}', status",
+) -> str:
+    """Write a payment's change with its event; `tells` is its type, and from and to which status it tells."""
     return (
         "with moved as (update payments set event_position = event_position + 1, "
         f"event_sequence = event_sequence + 1, version = version + 1, {sets} "
         "where merchant_id = :m and id = :p returning *) "
         "insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status, "
-        f"actor, reason, body, recorded_at) select merchant_id, id, {position}, {sequence}, 'test', '{before}', "
-        "status, 'test', 'test', '{}', :t from moved"
+        f"actor, reason, body, recorded_at) select merchant_id, id, {position}, {sequence}, "
+        f"{tells.format(before=before)}, 'test', 'test', '{{}}', :t from moved"
     )
+
+
+def action(sets: str, **columns: str) -> str:
+    """Write a payment's change with an event that tells no change of status."""
+    return change("", sets, **({"tells": "'test.told', null, null"} | columns))
+
+
+def review(**columns: str) -> str:
+    """Write the insert of a review."""
+    row = {
+        "merchant_id": ":m",
+        "id": "gen_random_uuid()",
+        "payment_id": ":p",
+        "reason": "'deadline'",
+        "status": "'open'",
+        "opened_at": ":t",
+    } | columns
+    return f"insert into reviews ({', '.join(row)}) values ({', '.join(row.values())})"
 
 
 def update(sets: str) -> str:

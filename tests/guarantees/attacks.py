@@ -1,28 +1,20 @@
 """What somebody might try in plain SQL, and the guards that refuse it: legal but for the one thing it is named for."""
 
-from dataclasses import dataclass
-
-from tests.guarantees.attack_sql import attempt, change, event, interaction, key, late_charge, payment, update
-
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """One attempt. `item` numbers the refusals of docs/guarantees.md; `stage` is how far the payment was brought.
-
-    `guards`: names of triggers, constraints, unique indexes, or `table.column` for a NOT NULL. Without them it passes.
-    """
-
-    item: int
-    name: str
-    stage: str
-    guards: tuple[str, ...]
-    sql: str
-
-
-SUCCEED = (
-    "status = 'succeeded', succeeded_attempt = 1, amount_captured = 1000, "
-    "finalized_at = :t, final_position = event_position + 1"
+from tests.guarantees.attack import Attack
+from tests.guarantees.attack_sql import (
+    action,
+    attempt,
+    change,
+    event,
+    interaction,
+    key,
+    late_charge,
+    payment,
+    review,
+    update,
 )
+from tests.guarantees.attacks_on_ends import ATTACKS_ON_ENDS, SUCCEED
+
 EVENTS_FKEY = "payment_events_merchant_id_payment_id_fkey"
 ATTEMPTS_FKEY = "payment_attempts_merchant_id_payment_id_fkey"
 NOT_TRUNCATED = (
@@ -36,54 +28,7 @@ NOT_TRUNCATED = (
 )
 
 ATTACKS = [
-    Attack(1, "a second attempt beside a holding one", "confirmed", ("attempts_one_holding",), attempt()),
-    Attack(
-        1,
-        "a closed attempt holds again",
-        "second attempt",
-        ("attempts_guard", "attempts_one_holding"),
-        "update payment_attempts set status = 'started', finished_at = null, next_check_at = :t "
-        "where merchant_id = :m and payment_id = :p and number = 1",
-    ),
-    Attack(
-        2,
-        "the answer of a terminal payment changes",
-        "succeeded",
-        ("payments_guard",),
-        update("final_position = 1"),
-    ),
-    Attack(
-        2,
-        "an old version overwrites a newer one",
-        "confirmed",
-        ("payments_guard",),
-        "update payments set gateway = 'x', version = version where merchant_id = :m and id = :p",
-    ),
-    Attack(3, "success without an attempt", "born", ("payments_guard",), change("requires_confirmation", SUCCEED)),
-    Attack(3, "success while the attempt is open", "confirmed", ("payments_guard",), change("processing", SUCCEED)),
-    Attack(3, "success by another amount", "other amount", ("payments_guard",), change("processing", SUCCEED)),
-    Attack(3, "success by another currency", "other currency", ("payments_guard",), change("processing", SUCCEED)),
-    Attack(
-        3,
-        "success that names no attempt",
-        "attempt succeeded",
-        ("payments_guard", "payments_succeeded_has_attempt"),
-        change("processing", SUCCEED.replace("succeeded_attempt = 1", "succeeded_attempt = null")),
-    ),
-    Attack(
-        3,
-        "failure while an attempt may take the money",
-        "confirmed",
-        ("payments_guard",),
-        change("processing", "status = 'failed', finalized_at = :t, final_position = event_position + 1"),
-    ),
-    Attack(
-        3,
-        "the accepted attempt changes its amount",
-        "succeeded",
-        ("attempts_immutable",),
-        "update payment_attempts set amount = 1 where merchant_id = :m and payment_id = :p",
-    ),
+    *ATTACKS_ON_ENDS,
     Attack(
         4,
         "an open attempt is born without a check",
@@ -162,9 +107,37 @@ ATTACKS = [
         "update payment_attempts set money_requested = false",
     ),
     Attack(7, "a payment of nothing", "born", ("payments_amount_check",), payment(amount="0")),
-    Attack(7, "an attempt of nothing", "failed attempt", ("payment_attempts_amount_check",), attempt(amount="0")),
+    Attack(
+        7,
+        "an attempt of nothing",
+        "failed attempt",
+        ("payment_attempts_amount_check", "attempts_guard_birth"),
+        attempt(amount="0"),
+    ),
     Attack(7, "a late charge of nothing", "confirmed", ("late_charges_amount_check",), late_charge(amount="0")),
-    Attack(7, "more is captured than authorised", "succeeded", ("payments_amounts",), update("amount_captured = 1001")),
+    Attack(
+        7,
+        "more is captured than authorised",
+        "attempt succeeded",
+        ("payments_amounts",),
+        change("processing", SUCCEED.replace("amount_captured = 1000", "amount_captured = 1001")),
+    ),
+    Attack(
+        7,
+        "success that captured nothing",
+        "attempt succeeded",
+        ("payments_amounts",),
+        change("processing", SUCCEED.replace("amount_captured = 1000", "amount_captured = 0")),
+    ),
+    Attack(7, "captured at birth", "born", ("payments_amounts",), payment(amount_captured="1")),
+    Attack(
+        7,
+        "captured by a failed payment",
+        "failed",
+        ("payments_amounts", "payments_guard"),
+        update("amount_captured = 1"),
+    ),
+    Attack(7, "captured while processing", "confirmed", ("payments_amounts",), update("amount_captured = 1")),
     Attack(
         7, "captured money is still capturable", "succeeded", ("payments_amounts",), update("amount_capturable = 1")
     ),
@@ -187,7 +160,7 @@ ATTACKS = [
         9,
         "an attempt for another merchant's payment",
         "born",
-        (ATTEMPTS_FKEY,),
+        (ATTEMPTS_FKEY, "attempts_guard_birth"),
         attempt(payment_id=":op", number="1"),
     ),
     Attack(
@@ -231,8 +204,7 @@ ATTACKS = [
         "a review of another merchant's payment",
         "born",
         ("reviews_merchant_id_payment_id_fkey",),
-        "insert into reviews (merchant_id, id, payment_id, reason, status, opened_at) "
-        "values (:m, gen_random_uuid(), :op, 'deadline', 'open', :t)",
+        review(payment_id=":op"),
     ),
     Attack(10, "a key claimed twice", "key", ("idempotency_keys_pkey",), key()),
     Attack(
@@ -247,11 +219,43 @@ ATTACKS = [
         10,
         "an answer on an unfinished key",
         "key",
-        ("keys_answer_needs_finish",),
+        ("keys_answer_needs_finish", "keys_answered"),
         "update idempotency_keys set response_status = 200",
     ),
     Attack(
-        10, "a stored answer changes", "succeeded", ("keys_guard",), "update idempotency_keys set response_status = 500"
+        10,
+        "a key is answered while its payment is processing",
+        "key",
+        ("keys_answered",),
+        "update idempotency_keys set finished_at = :t, response_status = 200",
+    ),
+    Attack(
+        10,
+        "a key is born answered before its payment has ended",
+        "born",
+        ("keys_born_answered",),
+        key(success_status="200", finished_at=":t", response_status="200"),
+    ),
+    Attack(
+        10,
+        "a key is answered otherwise than with the success of its request",
+        "canceled",
+        ("keys_answer_is_success",),
+        key(success_status="200", finished_at=":t", response_status="500"),
+    ),
+    Attack(
+        10,
+        "a stored answer changes",
+        "succeeded",
+        ("keys_guard", "keys_answer_is_success"),
+        "update idempotency_keys set response_status = 500",
+    ),
+    Attack(
+        10,
+        "a key expires earlier than was promised",
+        "key",
+        ("keys_guard",),
+        "update idempotency_keys set expires_at = :t - interval '1 day'",
     ),
     Attack(
         10,
@@ -275,14 +279,14 @@ ATTACKS = [
         "an event leaves a gap",
         "born",
         ("payments_guard", "events_guard"),
-        change("requires_confirmation", "gateway = 'x'", position="event_position + 1"),
+        action("gateway = 'x'", position="event_position + 1"),
     ),
     Attack(
         11,
         "a public number repeats",
         "born",
         ("payments_guard",),
-        change("requires_confirmation", "gateway = 'x'", sequence="event_sequence - 1"),
+        action("gateway = 'x'", sequence="event_sequence - 1"),
     ),
     Attack(
         11,
@@ -296,7 +300,28 @@ ATTACKS = [
         "an event that tells another change",
         "born",
         ("payments_guard",),
-        change("processing", "status = 'processing', processing_deadline_at = :t"),
+        change("processing", "status = 'canceled', finalized_at = :t, final_position = event_position + 1"),
+    ),
+    Attack(
+        11,
+        "an event that tells a change which did not happen",
+        "confirmed",
+        ("payments_guard",),
+        change("requires_confirmation", "gateway = 'x'"),
+    ),
+    Attack(
+        11,
+        "an event of success that names no status",
+        "confirmed",
+        ("events_type_tells_move",),
+        action("gateway = 'x'", tells="'payment.succeeded', null, null"),
+    ),
+    Attack(
+        11,
+        "an event of success that names another status",
+        "behind",
+        ("events_type_tells_move",),
+        event("2", type="'payment.succeeded'", from_status="'processing'", to_status="'failed'"),
     ),
     Attack(
         11,

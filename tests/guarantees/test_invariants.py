@@ -12,6 +12,7 @@ from tests.support.builders import NOW, Book
 
 Plant = Callable[[asyncpg.Connection, Book], Awaitable[UUID]]
 HOUR = timedelta(hours=1)
+YEAR = timedelta(days=365)
 
 
 async def invariants(connection: asyncpg.Connection) -> set[str]:
@@ -22,6 +23,19 @@ async def invariants(connection: asyncpg.Connection) -> set[str]:
     return {row["proname"] for row in rows}
 
 
+def late_charge_row(book: Book, payment_id: UUID, **columns: object) -> dict[str, object]:
+    """An open late charge; `columns` replace the defaults."""
+    row = {"merchant_id": book.merchant_id, "id": builders.new_id(), "payment_id": payment_id, "attempt_number": 1}
+    charge = {"gateway": "mock", "provider_payment_id": "ch_1", "amount": 1000, "currency": "usd", "status": "open"}
+    return row | charge | {"policy": "review", "next_check_at": NOW + HOUR, "created_at": NOW} | columns
+
+
+def open_review_row(book: Book, payment_id: UUID, reason: str) -> dict[str, object]:
+    """An open review."""
+    row = {"merchant_id": book.merchant_id, "id": builders.new_id(), "payment_id": payment_id, "reason": reason}
+    return row | {"status": "open", "opened_at": NOW}
+
+
 async def charge_unaccounted(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.plant_payment(c, book, "failed")
     await builders.plant_attempt(c, book, payment_id, "failed")
@@ -29,13 +43,39 @@ async def charge_unaccounted(c: asyncpg.Connection, book: Book) -> UUID:
     return payment_id
 
 
+async def charge_beside_a_late_charge(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await charge_unaccounted(c, book)
+    await builders.insert(c, "late_charges", **late_charge_row(book, payment_id, provider_payment_id="ch_another"))
+    await builders.insert(c, "reviews", **open_review_row(book, payment_id, "late_charge"))
+    return payment_id
+
+
+async def authorization_unaccounted(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "failed")
+    await builders.plant_attempt(c, book, payment_id, "failed")
+    row = builders.interaction_row(book, payment_id, outcome="authorized", recorded_at=NOW + timedelta(seconds=1))
+    await builders.insert(c, "gateway_interactions", **row)
+    return payment_id
+
+
+async def attempt_charged_twice(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.succeeded_payment(c, book)
+    row = builders.interaction_row(book, payment_id, provider_payment_id="ch_2")
+    await builders.insert(c, "gateway_interactions", **row)
+    return payment_id
+
+
 async def late_charge_forgotten(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.plant_payment(c, book, "failed")
     await builders.plant_attempt(c, book, payment_id, "failed")
-    row = {"merchant_id": book.merchant_id, "id": builders.new_id(), "payment_id": payment_id, "attempt_number": 1}
-    charge = {"gateway": "mock", "provider_payment_id": "ch_1", "amount": 1000, "currency": "usd", "status": "open"}
-    rest = {"policy": "review", "next_check_at": NOW + HOUR, "created_at": NOW}
-    await builders.insert(c, "late_charges", **row, **charge, **rest)
+    await builders.insert(c, "late_charges", **late_charge_row(book, payment_id))
+    return payment_id
+
+
+async def late_charge_out_of_sight(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.plant_payment(c, book, "failed")
+    await builders.plant_attempt(c, book, payment_id, "failed")
+    await builders.insert(c, "late_charges", **late_charge_row(book, payment_id, next_check_at=NOW + 10 * YEAR))
     return payment_id
 
 
@@ -100,6 +140,34 @@ async def check_overdue(c: asyncpg.Connection, book: Book) -> UUID:
     return payment_id
 
 
+async def check_out_of_sight(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    await c.execute("update payment_attempts set next_check_at = $2 where payment_id = $1", payment_id, NOW + 10 * YEAR)
+    return payment_id
+
+
+async def leased_out_of_sight(c: asyncpg.Connection, book: Book) -> UUID:
+    # Nobody can claim it, so that its check stays overdue.
+    payment_id = await check_overdue(c, book)
+    await c.execute(
+        "update payment_attempts set lease_token = $2, lease_expires_at = $3 where payment_id = $1",
+        payment_id,
+        builders.new_id(),
+        NOW + 10 * YEAR,
+    )
+    return payment_id
+
+
+async def deadline_out_of_sight(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    await c.execute(
+        "update payments set processing_deadline_at = $2, version = version + 1 where id = $1",
+        payment_id,
+        NOW + 10 * YEAR,
+    )
+    return payment_id
+
+
 async def deadline_passed(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.confirmed_payment(c, book)
     async with builders.planting(c):
@@ -109,8 +177,7 @@ async def deadline_passed(c: asyncpg.Connection, book: Book) -> UUID:
 
 async def attempt_silent(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.bear_payment(c, book)
-    await builders.change_payment(c, book, payment_id, "processing")
-    await builders.open_attempt(c, book, payment_id, created_at=NOW - HOUR)
+    await builders.confirm_payment(c, book, payment_id, created_at=NOW - HOUR)
     return payment_id
 
 
@@ -122,8 +189,8 @@ async def attempt_too_early(c: asyncpg.Connection, book: Book) -> UUID:
 
 
 async def amounts_disagree(c: asyncpg.Connection, book: Book) -> UUID:
-    payment_id = await builders.plant_payment(c, book, "processing", amount_captured=1)
-    await builders.plant_attempt(c, book, payment_id, "pending")
+    payment_id = await builders.plant_payment(c, book, "succeeded", amount_captured=999)
+    await builders.plant_attempt(c, book, payment_id, "succeeded")
     return payment_id
 
 
@@ -140,6 +207,14 @@ async def key_unfinished(c: asyncpg.Connection, book: Book) -> UUID:
     return payment_id
 
 
+async def key_answered_early(c: asyncpg.Connection, book: Book) -> UUID:
+    payment_id = await builders.confirmed_payment(c, book)
+    row = builders.key_row(book, payment_id, finished_at=NOW, response_status=200)
+    async with builders.planting(c):
+        await builders.insert(c, "idempotency_keys", **row)
+    return payment_id
+
+
 async def lease_stale(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.confirmed_payment(c, book)
     await c.execute(
@@ -153,6 +228,9 @@ async def lease_stale(c: asyncpg.Connection, book: Book) -> UUID:
 
 PLANTED: list[tuple[str, Plant]] = [
     ("charge_unaccounted", charge_unaccounted),
+    ("charge_unaccounted", charge_beside_a_late_charge),
+    ("charge_unaccounted", authorization_unaccounted),
+    ("attempt_charged_twice", attempt_charged_twice),
     ("late_charge_forgotten", late_charge_forgotten),
     ("answer_unclassified", answer_unclassified),
     ("status_unproven", status_unproven),
@@ -163,12 +241,17 @@ PLANTED: list[tuple[str, Plant]] = [
     ("events_disagree", events_disagree),
     ("events_disagree", final_answer_missing),
     ("left_alone", check_overdue),
+    ("left_alone", check_out_of_sight),
+    ("left_alone", leased_out_of_sight),
+    ("left_alone", late_charge_out_of_sight),
     ("left_alone", deadline_passed),
+    ("left_alone", deadline_out_of_sight),
     ("attempt_silent", attempt_silent),
     ("attempt_too_early", attempt_too_early),
     ("amounts_disagree", amounts_disagree),
     ("accepted_otherwise", accepted_otherwise),
     ("key_unfinished", key_unfinished),
+    ("key_answered_early", key_answered_early),
     ("lease_stale", lease_stale),
 ]
 
@@ -192,6 +275,12 @@ async def healthy_book(c: asyncpg.Connection) -> Book:
     held = await builders.confirmed_payment(c, book, capture_method="manual")
     await builders.change_attempt(c, book, held, "authorized")
     await builders.change_payment(c, book, held, "requires_capture")
+    late = await builders.confirmed_payment(c, book)
+    await builders.change_attempt(c, book, late, "failed")
+    await builders.change_payment(c, book, late, "failed")
+    await builders.insert(c, "gateway_interactions", **builders.interaction_row(book, late))
+    await builders.insert(c, "late_charges", **late_charge_row(book, late))
+    await builders.insert(c, "reviews", **open_review_row(book, late, "late_charge"))
     return book
 
 

@@ -7,12 +7,22 @@ import asyncpg
 import pytest
 
 from paymux_core.transitions import ATTEMPT_CLOSED_WITHOUT_MONEY, AttemptStatus
-from tests.guarantees.attack_sql import attempt, event, key, late_charge, payment
-from tests.guarantees.attacks import ATTACKS, Attack
+from tests.guarantees.attack import Attack
+from tests.guarantees.attack_sql import attempt, event, key, late_charge, payment, review
+from tests.guarantees.attacks import ATTACKS
 from tests.support import builders
 from tests.support.builders import Book
 
 ROLES = ["paymux_app", "paymux_owner"]
+
+STEPS = {
+    "second attempt": [attempt()],
+    "key": [key(success_status="200")],
+    "late charge": [late_charge()],
+    "late charge refunded": [late_charge(), "update late_charges set status = 'refunded', next_check_at = null"],
+    "review": [review()],
+}
+"""What is written last to reach a stage, in plain SQL."""
 
 
 class Scene:
@@ -38,13 +48,13 @@ class Scene:
         strange_payment_id = await builders.bear_payment(connection, stranger)
         if stage == "succeeded":
             payment_id = await builders.succeeded_payment(connection, book)
-        elif stage in {"born", "key", "behind", "review"}:
+        elif stage in {"born", "key", "behind", "review", "canceled"}:
             payment_id = await builders.bear_payment(connection, book, reference="order 1")
         elif stage in {"other amount", "other currency"}:
             payment_id = await builders.bear_payment(connection, book)
-            await builders.change_payment(connection, book, payment_id, "processing")
             wrong: dict[str, object] = {"amount": 999} if stage == "other amount" else {"currency": "eur"}
-            await builders.open_attempt(connection, book, payment_id, **wrong)
+            async with builders.planting(connection):
+                await builders.confirm_payment(connection, book, payment_id, **wrong)
         else:
             payment_id = await builders.confirmed_payment(connection, book)
         scene = cls(connection, book, payment_id, (stranger, strange_payment_id))
@@ -52,24 +62,20 @@ class Scene:
         return scene
 
     async def _finish(self, stage: str) -> None:
-        if stage in {"failed attempt", "second attempt"}:
+        if stage in {"failed attempt", "second attempt", "failed"}:
             await builders.change_attempt(self.connection, self.book, self.payment_id, "failed")
+        if stage in {"failed", "canceled"}:
+            await builders.change_payment(self.connection, self.book, self.payment_id, stage)
         if stage in {"attempt succeeded", "other amount", "other currency"}:
             await builders.change_attempt(self.connection, self.book, self.payment_id, "succeeded")
-        if stage == "second attempt":
-            await self.run(attempt())
-        if stage == "key":
-            await self.run(key(success_status="200"))
-        if stage == "late charge":
-            await self.run(late_charge())
         if stage == "behind":
             # The counter is ahead of the events, so that an event alone breaks no other rule.
             async with builders.planting(self.connection):
                 await self.run("update payments set event_position = 2 where merchant_id = :m and id = :p")
-        if stage == "review":
-            row = {"merchant_id": self.book.merchant_id, "id": builders.new_id(), "payment_id": self.payment_id}
-            rest = {"reason": "deadline", "status": "open", "opened_at": builders.NOW}
-            await builders.insert(self.connection, "reviews", **row, **rest)
+        if stage == "resolved review":
+            await builders.plant_review(self.connection, self.book, self.payment_id)
+        for sql in STEPS.get(stage, ()):
+            await self.run(sql)
 
     async def run(self, sql: str, *, role: str | None = None) -> str:
         """Run plain SQL, with names replaced, as a role; a refusal undoes this much and no more."""

@@ -22,6 +22,8 @@ from tests.support.builders import (
 ROLES = ["paymux_app", "paymux_owner"]
 
 LEGAL_PAYMENTS = {(origin, to) for origin, exits in PAYMENT_TRANSITIONS.items() for to in exits.values()}
+PROOFS = {"succeeded": "succeeded", "requires_capture": "authorized", "failed": "failed", "canceled": "voided"}
+"""What the attempt of a payment has to say, where it is not only to be open."""
 LEGAL_ATTEMPTS = {(origin, to) for origin, exits in ATTEMPT_TRANSITIONS.items() for to in exits.values()}
 
 
@@ -30,6 +32,11 @@ async def test_the_tables_in_the_database_equal_those_in_the_code(as_app: asyncp
     attempts = await as_app.fetch("select from_status, to_status from attempt_transitions")
     assert {tuple(row) for row in payments} == LEGAL_PAYMENTS
     assert {tuple(row) for row in attempts} == LEGAL_ATTEMPTS
+
+
+async def only_the_table_decides(as_admin: asyncpg.Connection) -> None:
+    """Drop the guard that knows a wrong move by the name of its event, before the table is asked."""
+    await as_admin.execute("alter table payment_events drop constraint events_type_tells_move")
 
 
 async def accepted(as_admin: asyncpg.Connection, work: Awaitable[object], role: str) -> bool:
@@ -51,13 +58,14 @@ async def accepted(as_admin: asyncpg.Connection, work: Awaitable[object], role: 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_payment_moves_along_the_table_and_nowhere_else(as_admin: asyncpg.Connection, role: str) -> None:
+    await only_the_table_decides(as_admin)
     book = await open_book(as_admin)
     passed = set()
     for origin, to in product(PaymentStatus, PaymentStatus):
         if origin is to:
             continue
         payment_id = await plant_payment(as_admin, book, origin)
-        await plant_attempt(as_admin, book, payment_id, "succeeded" if to == "succeeded" else "failed")
+        await plant_attempt(as_admin, book, payment_id, PROOFS.get(to, "pending"))
         if await accepted(as_admin, change_payment(as_admin, book, payment_id, to), role):
             passed.add((origin, to))
     assert passed == {pair for pair in LEGAL_PAYMENTS if pair[0] is not None}
@@ -79,6 +87,7 @@ async def test_an_attempt_moves_along_the_table_and_nowhere_else(as_admin: async
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_a_payment_is_born_waiting_for_its_confirmation_only(as_admin: asyncpg.Connection, role: str) -> None:
+    await only_the_table_decides(as_admin)
     book = await open_book(as_admin)
     passed = set()
     for status in PaymentStatus:
@@ -112,6 +121,7 @@ async def test_an_attempt_is_born_started_only(as_admin: asyncpg.Connection, rol
 async def test_without_the_guards_every_pair_would_pass(as_admin: asyncpg.Connection) -> None:
     book = await open_book(as_admin)
     await as_admin.execute("drop trigger payments_guard on payments; drop trigger attempts_guard on payment_attempts")
+    await as_admin.execute("drop trigger attempts_written_once on payment_attempts")
     payment_id = await plant_payment(as_admin, book, "failed")
     await plant_attempt(as_admin, book, payment_id, "failed")
     assert await accepted(as_admin, change_payment(as_admin, book, payment_id, "processing"), "paymux_owner")

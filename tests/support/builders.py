@@ -104,13 +104,15 @@ def attempt_row(book: Book, payment_id: UUID, **columns: object) -> dict[str, ob
 
 
 def event_row(book: Book, payment_id: UUID, position: int, **columns: object) -> dict[str, object]:
-    """An event of a payment; `columns` replace the defaults."""
+    """An event of a payment, of the type that its statuses tell; `columns` replace the defaults."""
+    moved_to = columns.get("to_status")
+    kind = "attempt.unknown" if moved_to is None else f"payment.{moved_to}"
     return {
         "merchant_id": book.merchant_id,
         "payment_id": payment_id,
         "position": position,
         "sequence": position,
-        "type": "payment.created",
+        "type": kind if position > 1 else "payment.created",
         "actor": "test",
         "reason": "test",
         "recorded_at": NOW,
@@ -146,6 +148,7 @@ def interaction_row(book: Book, payment_id: UUID, **columns: object) -> dict[str
         "response": "{}",
         "bytes_sent": True,
         "outcome": "captured",
+        "provider_payment_id": "ch_1",
         "actor": "test",
         "request_id": "req_1",
         "sent_at": NOW,
@@ -238,11 +241,29 @@ async def change_attempt(
     )
 
 
+async def confirm_payment(connection: asyncpg.Connection, book: Book, payment_id: UUID, **columns: object) -> None:
+    """Move a born payment to processing with its attempt and event, in one statement; `columns`: the attempt's."""
+    row = attempt_row(book, payment_id, **columns)
+    names, places = ", ".join(row), ", ".join(f"${n}" for n in range(4, len(row) + 4))
+    await connection.execute(
+        "with moved as (update payments set status = 'processing', gateway = 'mock', processing_deadline_at = $3, "
+        "event_position = event_position + 1, event_sequence = event_sequence + 1, version = version + 1 "
+        "where merchant_id = $1 and id = $2 returning *), "
+        f"opened as (insert into payment_attempts ({names}) values ({places})) "
+        "insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status, actor, "
+        "reason, recorded_at) select merchant_id, id, event_position, event_sequence, 'payment.processing', "
+        "'requires_confirmation', 'processing', 'test', 'test', updated_at from moved",
+        book.merchant_id,
+        payment_id,
+        NOW + timedelta(hours=1),
+        *row.values(),
+    )
+
+
 async def confirmed_payment(connection: asyncpg.Connection, book: Book, **columns: object) -> UUID:
     """Bear a payment and confirm it: processing, with a started attempt."""
     payment_id = await bear_payment(connection, book, **columns)
-    await change_payment(connection, book, payment_id, "processing", gateway="mock")
-    await open_attempt(connection, book, payment_id)
+    await confirm_payment(connection, book, payment_id)
     return payment_id
 
 
@@ -251,7 +272,7 @@ async def succeeded_payment(connection: asyncpg.Connection, book: Book, **column
     payment_id = await confirmed_payment(connection, book, **columns)
     await insert(connection, "idempotency_keys", **key_row(book, payment_id, attempt_number=1))
     await insert(connection, "gateway_interactions", **interaction_row(book, payment_id))
-    await change_attempt(connection, book, payment_id, "succeeded", money_requested=True)
+    await change_attempt(connection, book, payment_id, "succeeded", money_requested=True, provider_payment_id="ch_1")
     await change_payment(connection, book, payment_id, "succeeded")
     await connection.execute(
         "update idempotency_keys set finished_at = $3, response_status = 200 "
@@ -288,6 +309,15 @@ async def plant_payment(connection: asyncpg.Connection, book: Book, status: str,
             **event_row(book, payment_id, 2, from_status="requires_confirmation", to_status=status, body=ANSWER),
         )
     return payment_id
+
+
+async def plant_review(connection: asyncpg.Connection, book: Book, payment_id: UUID, **columns: object) -> None:
+    """Write a review that was resolved."""
+    row = {"merchant_id": book.merchant_id, "id": new_id(), "payment_id": payment_id, "attempt_number": 1}
+    told = {"reason": "deadline", "status": "resolved", "opened_at": NOW, "resolved_at": NOW}
+    word = {"resolution": "mark_failed", "evidence": "the gateway's own word", "actor": "ann"}
+    async with planting(connection):
+        await insert(connection, "reviews", **(row | told | word | columns))
 
 
 async def plant_attempt(

@@ -11,7 +11,7 @@ from paymux_core.errors import StorageUnavailable
 from paymux_core.phases import Claim, DueAttempt
 from paymux_postgres.connections import DatabaseSettings, is_connection_lost
 from paymux_postgres.store import PostgresStore
-from tests.support.builders import SOON, Book, bear_payment, change_payment, new_id, open_attempt, open_book
+from tests.support.builders import SOON, Book, confirmed_payment, new_id, open_book
 from tests.support.http import eventually
 from tests.support.postgres import Database
 
@@ -41,10 +41,7 @@ async def store(database: Database) -> AsyncIterator[PostgresStore]:
 async def due(as_admin: asyncpg.Connection) -> DueAttempt:
     """An attempt that is to be looked at."""
     book: Book = await open_book(as_admin)
-    payment_id = await bear_payment(as_admin, book)
-    async with as_admin.transaction():
-        await open_attempt(as_admin, book, payment_id)
-        await change_payment(as_admin, book, payment_id, "processing")
+    payment_id = await confirmed_payment(as_admin, book)
     return DueAttempt(book.merchant_id, payment_id, 1, new_id(), 0, 0.0, book.account_id)
 
 

@@ -194,7 +194,11 @@ def _finish(outcome: Outcome, course: _Course) -> CallResult:
     if course.echoed and isinstance(outcome, (Declined, NotExecuted)):
         outcome = replace(outcome, refusal=_refusal_without(outcome.refusal, tuple(course.echoed)))
     if course.interactions:
-        course.interactions[-1] = replace(course.interactions[-1], outcome=outcome_name(outcome))
+        course.interactions[-1] = replace(
+            course.interactions[-1],
+            outcome=outcome_name(outcome),
+            provider_payment_id=getattr(outcome, "provider_payment_id", None),
+        )
     return CallResult(outcome, tuple(course.interactions))
 
 

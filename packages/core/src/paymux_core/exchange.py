@@ -125,3 +125,5 @@ class Interaction:
     response: Mapping[str, object]
     response_sha256: bytes | None
     outcome: str
+    provider_payment_id: str | None = None
+    """The gateway's object that the answer spoke of."""

@@ -132,11 +132,16 @@ def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: 
 
 
 def _error_after(before: Attempt, verdict: Verdict, finding: Finding) -> Refusal | None:
-    """Keep the last refusal of an attempt, unless the gateway shows that the customer went on after it."""
+    """Keep the last refusal of an attempt, unless the gateway shows that the customer went on after it.
+
+    How an attempt was closed stays: what a gateway says of it later is an interaction.
+    """
+    if before.status in ATTEMPT_CLOSED:
+        return before.error
     if verdict.refusal is not None:
         return verdict.refusal
     went_on = isinstance(finding.outcome, (Captured, Authorized, RequiresAction, Pending, NotFound))
-    return None if went_on and before.status not in ATTEMPT_CLOSED else before.error
+    return None if went_on else before.error
 
 
 def _checked_in_time(attempt: Attempt, payment: Payment, now: datetime) -> Attempt:

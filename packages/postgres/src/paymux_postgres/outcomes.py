@@ -29,6 +29,7 @@ async def record_outcomes(connection: Lane | asyncpg.Connection, items: Sequence
         *_rare_documents(items),
         ANSWERED_BY_GATEWAY,
         *_compared_columns(items),
+        [i.provider_payment_id for item in items for i in item.interactions],
     )
     won: dict[int, bool] = {}
     for row in rows:  # who was locked; once more, and true, if the payment moved
@@ -76,13 +77,14 @@ def _outcome_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
 
 
 def _compared_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
-    """What the attempt had sent when the decision was made, and when it was to be checked."""
+    """What the attempt had sent and been refused when the decision was made, and when it was to be checked."""
     before = [item.before.attempts[item.attempt.number - 1] for item in items]
     return (
         [a.money_requested for a in before],
         [a.fence_count for a in before],
         [a.last_request_at for a in before],
         [a.next_check_at for a in before],
+        [documents.write_refusal(a.error) for a in before],
     )
 
 

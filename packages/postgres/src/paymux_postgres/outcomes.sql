@@ -1,7 +1,7 @@
 -- record_outcomes --
 -- Phase 2 of many calls, in dependent order: interactions of every input that was locked, then attempt, payment,
 -- events and what comes next of those whose payment is still at the version they were decided on, and whose attempt has
--- sent nothing since; then the keys.
+-- sent nothing and was refused nothing since; then the keys.
 -- Locks: payments in (merchant_id, id) order, skipping what others hold; then attempts, then keys.
 with inp as (
     select * from unnest($1::integer[], $2::uuid[], $3::uuid[], $4::integer[], $5::timestamptz[], $6::smallint[],
@@ -26,19 +26,19 @@ locked as (
 noted as (
     insert into gateway_interactions (merchant_id, payment_id, id, attempt_number, event_position, verb, method, url,
                                       idempotency_key, request, response, response_sha256, http_status, bytes_sent,
-                                      transport_error, gateway_request_id, outcome, actor, request_id, sent_at,
-                                      duration_ms, recorded_at)
+                                      transport_error, gateway_request_id, outcome, provider_payment_id, actor, request_id,
+                                      sent_at, duration_ms, recorded_at)
     select l.merchant_id, l.payment_id, n.id, l.attempt_number,
            case when l.won then l.event_position else l.position_before end, n.verb, n.method, n.url,
            n.idempotency_key, n.request::jsonb, n.response::jsonb, n.response_sha256, n.http_status, n.bytes_sent,
-           n.transport_error, n.gateway_request_id, n.outcome, n.actor, n.request_id, n.sent_at,
+           n.transport_error, n.gateway_request_id, n.outcome, n.provider_payment_id, n.actor, n.request_id, n.sent_at,
            n.duration_ms, l.recorded_at
     from unnest($33::integer[], $34::uuid[], $35::text[], $36::text[], $37::text[], $38::text[], $39::text[],
                 $40::text[], $41::bytea[], $42::smallint[], $43::boolean[], $44::text[], $45::text[], $46::text[],
-                $47::text[], $48::text[], $49::timestamptz[], $50::integer[])
+                $47::text[], $48::text[], $49::timestamptz[], $50::integer[], $71::text[])
         as n (ord, id, verb, method, url, idempotency_key, request,
               response, response_sha256, http_status, bytes_sent, transport_error, gateway_request_id, outcome,
-              actor, request_id, sent_at, duration_ms)
+              actor, request_id, sent_at, duration_ms, provider_payment_id)
     join locked l on l.ord = n.ord
     on conflict (merchant_id, payment_id, id) do nothing
 ),
@@ -62,6 +62,7 @@ settled as (
       -- knowing of it is decided again.
       and a.money_requested = ($66::boolean[])[l.ord + 1] and a.fence_count = ($67::smallint[])[l.ord + 1]
       and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]
+      and a.error is not distinct from (($70::text[])[l.ord + 1])::jsonb
     returning l.*
 ),
 moved as (

@@ -123,7 +123,7 @@ create table payments (
     constraint payments_event_counters check (event_sequence between 1 and event_position),
     constraint payments_amounts check (
         amount_captured >= 0 and amount_capturable >= 0 and amount_captured + amount_capturable <= amount
-        and (status <> 'succeeded' or amount_captured > 0)
+        and (status = 'succeeded') = (amount_captured > 0)
         and amount_refunded >= 0 and amount_refund_pending >= 0
         and amount_refunded + amount_refund_pending <= amount_captured)
 ) with (fillfactor = 80);
@@ -204,7 +204,18 @@ create table payment_events (
     -- Readers of the whole log go by transaction id: commit order differs from id order.
     xid xid8 not null default pg_current_xact_id(),
     primary key (merchant_id, payment_id, position),
-    foreign key (merchant_id, payment_id) references payments (merchant_id, id)
+    foreign key (merchant_id, payment_id) references payments (merchant_id, id),
+    -- A merchant reads the type, we read the statuses: they say the same, and an event that tells no move names none.
+    constraint events_type_tells_move check (
+        to_status is not distinct from case type
+            when 'payment.created' then 'requires_confirmation'
+            when 'payment.processing' then 'processing'
+            when 'payment.requires_action' then 'requires_action'
+            when 'payment.requires_capture' then 'requires_capture'
+            when 'payment.succeeded' then 'succeeded'
+            when 'payment.failed' then 'failed'
+            when 'payment.canceled' then 'canceled' end
+        and (from_status is not null) = (to_status is not null and type <> 'payment.created'))
 ) with (toast_tuple_target = 256);
 
 create table gateway_interactions (
@@ -225,6 +236,8 @@ create table gateway_interactions (
     transport_error text,
     gateway_request_id text,
     outcome text not null,
+    -- The gateway's object that the answer spoke of: each one under which it took money has to be accounted for.
+    provider_payment_id text,
     actor text not null check (actor <> ''),
     request_id text not null,
     sent_at timestamptz not null,
@@ -252,7 +265,9 @@ create table idempotency_keys (
     primary key (merchant_id, idempotency_key),
     foreign key (merchant_id, payment_id) references payments (merchant_id, id),
     foreign key (merchant_id, payment_id, attempt_number) references payment_attempts (merchant_id, payment_id, number),
-    constraint keys_answer_needs_finish check (response_status is null or finished_at is not null)
+    constraint keys_answer_needs_finish check (response_status is null or finished_at is not null),
+    constraint keys_answer_is_success
+        check (response_status is null or response_status is not distinct from success_status)
 ) with (fillfactor = 80);
 create index idempotency_keys_payment on idempotency_keys (merchant_id, payment_id);
 create index idempotency_keys_expiry on idempotency_keys (expires_at);
@@ -316,21 +331,32 @@ declare
     status_before text;
     position_before integer := 0;
     sequence_before integer := 0;
+    moves boolean := true;
     told record;
 begin
     if tg_op = 'UPDATE' then
         status_before := old.status;
         position_before := old.event_position;
         sequence_before := old.event_sequence;
+        moves := old.status <> new.status;
         if new.version <= old.version then
             raise exception 'payment %: version must grow with every change', new.id using errcode = 'integrity_constraint_violation';
         end if;
+        if not moves and old.finalized_at is not null
+           and row(old.finalized_at, old.final_position, old.succeeded_attempt, old.amount_captured, old.gateway, old.last_error, old.cancellation_reason)
+               is distinct from row(new.finalized_at, new.final_position, new.succeeded_attempt, new.amount_captured, new.gateway, new.last_error, new.cancellation_reason) then
+            raise exception 'payment %: how it ended, and the answer that is replayed, do not change', new.id
+                using errcode = 'integrity_constraint_violation';
+        end if;
+        if not moves and new.event_position = position_before and new.event_sequence = sequence_before then
+            return null;
+        end if;
     end if;
-    if tg_op = 'INSERT' then
+    if status_before is null then
         if not exists (select from public.payment_transitions where from_status is null and to_status = new.status) then
             raise exception 'payment %: not born as %', new.id, new.status using errcode = 'integrity_constraint_violation';
         end if;
-    elsif status_before <> new.status then
+    elsif moves then
         if not exists (select from public.payment_transitions where from_status = status_before and to_status = new.status) then
             raise exception 'payment %: no transition from % to %', new.id, status_before, new.status
                 using errcode = 'integrity_constraint_violation';
@@ -339,51 +365,59 @@ begin
             raise exception 'payment %: a change of status needs its event', new.id using errcode = 'integrity_constraint_violation';
         end if;
     end if;
-    if tg_op = 'UPDATE' and status_before = new.status and old.finalized_at is not null
-       and row(old.finalized_at, old.final_position, old.succeeded_attempt)
-           is distinct from row(new.finalized_at, new.final_position, new.succeeded_attempt) then
-        raise exception 'payment %: how it ended, and the answer that is replayed, do not change', new.id
+    -- One query for the events since and the one attempt that holds: this runs twice in a confirm.
+    select e.*, a.number as attempt_number, a.status as attempt_status, a.amount as attempt_amount, a.currency as attempt_currency
+        into told
+        from (select count(*) as events, count(sequence) as public_events, count(to_status) as moves,
+                     coalesce(bool_and(sequence = sequence_before + public_number), true) as in_sequence,
+                     coalesce(bool_or(to_status = new.status and from_status is not distinct from status_before), false) as says_so,
+                     coalesce(bool_or(position = new.final_position and to_status = new.status and sequence is not null
+                                      and body is not null), false) as has_answer
+              from (select position, sequence, from_status, to_status, body, count(sequence) over (order by position) as public_number
+                    from public.payment_events
+                    where merchant_id = new.merchant_id and payment_id = new.id
+                      and position > position_before and position <= new.event_position) v) e
+        left join public.payment_attempts a on a.merchant_id = new.merchant_id and a.payment_id = new.id and a.holds;
+    if told.events <> new.event_position - position_before
+       or told.public_events <> new.event_sequence - sequence_before or not told.in_sequence then
+        raise exception 'payment %: events % to % and sequence % to % are not all there', new.id,
+            position_before + 1, new.event_position, sequence_before + 1, new.event_sequence
             using errcode = 'integrity_constraint_violation';
     end if;
-    if new.event_position <> position_before or new.event_sequence <> sequence_before then
-        select count(*) as events, count(sequence) as public_events,
-               coalesce(bool_and(sequence = sequence_before + public_number), true) as in_sequence,
-               coalesce(bool_or(to_status = new.status and from_status is not distinct from status_before), false) as says_so,
-               coalesce(bool_or(position = new.final_position and to_status = new.status and sequence is not null
-                                and body is not null), false) as has_answer
-            into told
-            from (select position, sequence, from_status, to_status, body, count(sequence) over (order by position) as public_number
-                  from public.payment_events
-                  where merchant_id = new.merchant_id and payment_id = new.id
-                    and position > position_before and position <= new.event_position) e;
-        if told.events <> new.event_position - position_before
-           or told.public_events <> new.event_sequence - sequence_before or not told.in_sequence then
-            raise exception 'payment %: events % to % and sequence % to % are not all there', new.id,
-                position_before + 1, new.event_position, sequence_before + 1, new.event_sequence
-                using errcode = 'integrity_constraint_violation';
-        end if;
-        if status_before is distinct from new.status and not told.says_so then
-            raise exception 'payment %: no event tells the change from % to %', new.id, status_before, new.status
-                using errcode = 'integrity_constraint_violation';
-        end if;
-        if new.finalized_at is not null and status_before <> new.status and not told.has_answer then
-            raise exception 'payment %: the event at final_position does not hold the answer', new.id
-                using errcode = 'integrity_constraint_violation';
-        end if;
+    if told.moves <> moves::integer or told.says_so <> moves then
+        raise exception 'payment %: its events do not tell the change from % to %, and no other', new.id,
+            status_before, new.status using errcode = 'integrity_constraint_violation';
     end if;
-    if new.status in ('failed', 'canceled') and status_before is distinct from new.status and exists (
-        select from public.payment_attempts
-            where merchant_id = new.merchant_id and payment_id = new.id and holds) then
-        raise exception 'payment %: not % while an attempt holds money or may yet take it', new.id, new.status
+    if moves and new.finalized_at is not null and not told.has_answer then
+        raise exception 'payment %: the event at final_position does not hold the answer', new.id
             using errcode = 'integrity_constraint_violation';
     end if;
-    if new.status = 'succeeded' and status_before is distinct from 'succeeded' and not exists (
-        select from public.payment_attempts
-            where merchant_id = new.merchant_id and payment_id = new.id and number = new.succeeded_attempt
-              and status = 'succeeded' and amount = new.amount and currency = new.currency) then
-        raise exception 'payment %: no succeeded attempt of the same amount and currency', new.id
-            using errcode = 'integrity_constraint_violation';
+    if not moves then
+        return null;
     end if;
+    case new.status
+        when 'requires_confirmation', 'failed', 'canceled' then
+            if told.attempt_number is not null then
+                raise exception 'payment %: not % while an attempt holds money or may yet take it', new.id, new.status
+                    using errcode = 'integrity_constraint_violation';
+            end if;
+        when 'succeeded' then
+            if row(told.attempt_number, told.attempt_status, told.attempt_amount, told.attempt_currency)
+               is distinct from row(new.succeeded_attempt, 'succeeded'::text, new.amount, new.currency) then
+                raise exception 'payment %: no succeeded attempt of the same amount and currency', new.id
+                    using errcode = 'integrity_constraint_violation';
+            end if;
+        when 'requires_capture' then
+            if told.attempt_status is distinct from 'authorized' then
+                raise exception 'payment %: not % without an authorized attempt', new.id, new.status
+                    using errcode = 'integrity_constraint_violation';
+            end if;
+        else
+            if told.attempt_number is null or told.attempt_status = 'succeeded' then
+                raise exception 'payment %: not % without an open attempt', new.id, new.status
+                    using errcode = 'integrity_constraint_violation';
+            end if;
+    end case;
     return null;
 end $$;
 create trigger payments_guard_birth after insert on payments for each row execute function guard_payment();
@@ -405,6 +439,13 @@ create trigger attempts_ratchet after update of money_requested, was_requires_ac
           or new.fence_count < old.fence_count)
     execute function refuse_change('what was sent cannot be unsent');
 
+-- How a call ended is evidence: it is written once, and the gateway's id is found by the first one that was committed.
+create trigger attempts_written_once after update of reason, error, provider_payment_id, finished_at on payment_attempts for each row
+    when (old.provider_payment_id is not null and new.provider_payment_id is distinct from old.provider_payment_id
+          or old.finished_at is not null
+             and row(old.reason, old.error, old.finished_at) is distinct from row(new.reason, new.error, new.finished_at))
+    execute function refuse_change('the gateway''s id of an attempt, and how it was closed, are written once');
+
 create function guard_attempt() returns trigger language plpgsql as $$
 begin
     if tg_op = 'INSERT' then
@@ -416,6 +457,14 @@ begin
             select from public.payment_attempts
                 where merchant_id = new.merchant_id and payment_id = new.payment_id and number = new.number - 1) then
             raise exception 'attempt % of payment %: numbers have no gaps', new.number, new.payment_id
+                using errcode = 'integrity_constraint_violation';
+        end if;
+        -- Nobody charges a payment that was not confirmed, or has ended, or another amount than was agreed.
+        if not exists (
+            select from public.payments
+                where merchant_id = new.merchant_id and id = new.payment_id and status = 'processing'
+                  and amount = new.amount and currency = new.currency) then
+            raise exception 'attempt % of payment %: not for a processing payment of its amount and currency', new.number, new.payment_id
                 using errcode = 'integrity_constraint_violation';
         end if;
     elsif not exists (select from public.attempt_transitions where from_status = old.status and to_status = new.status) then
@@ -452,9 +501,23 @@ create trigger keys_guard after update on idempotency_keys for each row
           -- a next attempt takes an open key over; a finished one stays where it is
           or (old.finished_at is not null and new.attempt_number is distinct from old.attempt_number)
           or (old.finished_at is not null and new.finished_at is distinct from old.finished_at)
-          or (old.response_status is not null and new.response_status is distinct from old.response_status))
+          or (old.response_status is not null and new.response_status is distinct from old.response_status)
+          or new.expires_at < old.expires_at)
     execute function refuse_change('what a key claimed or answered does not change');
 
+-- A stored answer is the payment's last word, so there is none before the payment has ended.
+create function guard_answer() returns trigger language plpgsql as $$
+begin
+    if not exists (select from public.payments
+                   where merchant_id = new.merchant_id and id = new.payment_id and finalized_at is not null) then
+        raise exception 'a key is answered while payment % is not final', new.payment_id using errcode = 'integrity_constraint_violation';
+    end if;
+    return null;
+end $$;
+create trigger keys_born_answered after insert on idempotency_keys for each row
+    when (new.response_status is not null) execute function guard_answer();
+create trigger keys_answered after update of response_status on idempotency_keys for each row
+    when (old.response_status is null and new.response_status is not null) execute function guard_answer();
 create trigger keys_not_truncated before truncate on idempotency_keys for each statement execute function refuse_change('keys expire one by one');
 
 create trigger late_charges_immutable
@@ -463,8 +526,23 @@ create trigger late_charges_immutable
     when (row(old.merchant_id, old.id, old.payment_id, old.attempt_number, old.gateway, old.provider_payment_id, old.amount, old.currency, old.created_at)
           is distinct from row(new.merchant_id, new.id, new.payment_id, new.attempt_number, new.gateway, new.provider_payment_id, new.amount, new.currency, new.created_at))
     execute function refuse_change('what was charged is a fact');
+create trigger late_charges_born_open after insert on late_charges for each row
+    when (new.status <> 'open') execute function refuse_change('a late charge is born open');
+create trigger late_charges_final after update of status on late_charges for each row
+    when (old.status <> 'open' and new.status is distinct from old.status)
+    execute function refuse_change('what became of a late charge is final');
 create trigger late_charges_kept before delete on late_charges for each statement execute function refuse_change('late charges are kept');
 create trigger late_charges_not_truncated before truncate on late_charges for each statement execute function refuse_change('late charges are kept');
+create trigger reviews_immutable
+    after update of merchant_id, id, payment_id, attempt_number, reason, opened_at on reviews for each row
+    when (row(old.merchant_id, old.id, old.payment_id, old.attempt_number, old.reason, old.opened_at)
+          is distinct from row(new.merchant_id, new.id, new.payment_id, new.attempt_number, new.reason, new.opened_at))
+    execute function refuse_change('what was asked of a person is a fact');
+create trigger reviews_born_open after insert on reviews for each row
+    when (new.status <> 'open') execute function refuse_change('a review is born open');
+create trigger reviews_final after update on reviews for each row
+    when (old.status = 'resolved' and old.* is distinct from new.*)
+    execute function refuse_change('how a review was resolved, why and by whom is final');
 create trigger reviews_kept before delete on reviews for each statement execute function refuse_change('reviews are kept');
 create trigger reviews_not_truncated before truncate on reviews for each statement execute function refuse_change('reviews are kept');
 

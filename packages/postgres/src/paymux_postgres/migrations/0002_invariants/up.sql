@@ -6,21 +6,38 @@
 
 create schema inv;
 
--- A gateway said that it took the money, and neither the attempt, a late charge nor a review accounts for it. An open
--- attempt is still asked about.
+-- A gateway said that it took the money of a closed attempt, or held it after that, and no late charge under that id nor a
+-- review of its amount accounts for it. An open attempt is still asked about.
 create function inv.charge_unaccounted(at timestamptz)
 returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
-    select a.merchant_id, a.payment_id, 'attempt ' || a.number || ' is ' || a.status || ', and the gateway captured'
+    select distinct a.merchant_id, a.payment_id,
+           'attempt ' || a.number || ' is ' || a.status || ', and the gateway: ' || i.outcome || ' ' || coalesce(i.provider_payment_id, '(no id)')
     from public.payment_attempts a
+    join public.gateway_interactions i
+        on i.merchant_id = a.merchant_id and i.payment_id = a.payment_id and i.attempt_number = a.number
     where a.status in ('failed', 'not_executed', 'voided')
-      and exists (select from public.gateway_interactions i
-                  where i.merchant_id = a.merchant_id and i.payment_id = a.payment_id and i.attempt_number = a.number
-                    and i.outcome = 'captured')
+      and (i.outcome = 'captured' or (i.outcome = 'authorized' and i.recorded_at > a.finished_at))
       and not exists (select from public.late_charges l
-                      where l.merchant_id = a.merchant_id and l.payment_id = a.payment_id and l.attempt_number = a.number)
+                      where l.merchant_id = a.merchant_id and l.payment_id = a.payment_id and l.attempt_number = a.number
+                        and l.provider_payment_id = i.provider_payment_id)
       and not exists (select from public.reviews r
-                      where r.merchant_id = a.merchant_id and r.payment_id = a.payment_id
-                        and r.reason in ('integrity_mismatch', 'late_charge'))
+                      where r.merchant_id = a.merchant_id and r.payment_id = a.payment_id and r.reason = 'integrity_mismatch')
+$$;
+
+-- An attempt is one charge: what a gateway took under another id than the attempt's is a second one.
+create function inv.attempt_charged_twice(at timestamptz)
+returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
+    select distinct a.merchant_id, a.payment_id,
+           'attempt ' || a.number || ' is ' || coalesce(a.provider_payment_id, '(no id)') || ', and the gateway captured ' || i.provider_payment_id
+    from public.payment_attempts a
+    join public.gateway_interactions i
+        on i.merchant_id = a.merchant_id and i.payment_id = a.payment_id and i.attempt_number = a.number
+    where a.holds and i.outcome = 'captured' and i.provider_payment_id is distinct from a.provider_payment_id
+      and not exists (select from public.late_charges l
+                      where l.merchant_id = a.merchant_id and l.payment_id = a.payment_id and l.attempt_number = a.number
+                        and l.provider_payment_id = i.provider_payment_id)
+      and not exists (select from public.reviews r
+                      where r.merchant_id = a.merchant_id and r.payment_id = a.payment_id and r.reason = 'integrity_mismatch')
 $$;
 
 -- Money that the payment cannot book, and nobody was told.
@@ -112,21 +129,23 @@ returns table (merchant_id uuid, payment_id uuid, detail text) language sql stab
        or (p.final_position is not null and e.answer is distinct from p.final_position)
 $$;
 
--- Nothing waits without somebody who looks: the worker at the check, a person after the deadline.
+-- Nothing waits without somebody who looks: the worker at the check, a person after the deadline. The rarest look is
+-- once a week and the longest deadline two weeks, so that what lies more than 31 days ahead was put out of sight.
 create function inv.left_alone(at timestamptz)
 returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
     select a.merchant_id, a.payment_id, 'attempt ' || a.number || ' is ' || a.status || ', next check ' || coalesce(a.next_check_at::text, 'never')
     from public.payment_attempts a
     where a.status in ('started', 'pending', 'unknown', 'requires_action', 'authorized')
-      and (a.next_check_at is null or a.next_check_at < at - interval '15 minutes')
+      and (a.next_check_at is null or a.next_check_at < at - interval '15 minutes' or a.next_check_at > at + interval '31 days')
     union all
-    select l.merchant_id, l.payment_id, 'late charge ' || l.id || ' is open, next check never'
-    from public.late_charges l where l.status = 'open' and l.next_check_at is null
+    select l.merchant_id, l.payment_id, 'late charge ' || l.id || ' is open, next check ' || coalesce(l.next_check_at::text, 'never')
+    from public.late_charges l
+    where l.status = 'open' and (l.next_check_at is null or l.next_check_at > at + interval '31 days')
     union all
     select p.merchant_id, p.id, p.status || ' since ' || p.updated_at || ', deadline ' || coalesce(p.processing_deadline_at::text, 'never')
     from public.payments p
     where p.status in ('processing', 'requires_action')
-      and (p.processing_deadline_at is null
+      and (p.processing_deadline_at is null or p.processing_deadline_at > at + interval '31 days'
            or (p.processing_deadline_at < at - interval '15 minutes'
                and not exists (select from public.reviews r
                                where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open')))
@@ -183,6 +202,15 @@ returns table (merchant_id uuid, payment_id uuid, detail text) language sql stab
     where k.finished_at is null and greatest(k.created_at, k.owned_until) < at - interval '5 minutes'
 $$;
 
+-- A stored answer is the last word of its payment.
+create function inv.key_answered_early(at timestamptz)
+returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
+    select k.merchant_id, k.payment_id, 'a key was answered ' || k.response_status || ' while the payment is ' || p.status
+    from public.idempotency_keys k
+    join public.payments p on p.merchant_id = k.merchant_id and p.id = k.payment_id
+    where k.response_status is not null and p.final_position is null
+$$;
+
 -- A worker that died gives its work back; somebody has to take it.
 create function inv.lease_stale(at timestamptz)
 returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
@@ -195,6 +223,7 @@ $$;
 create function inv.all_violations(at timestamptz)
 returns table (invariant text, merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
     select 'charge_unaccounted', v.* from inv.charge_unaccounted(at) v
+    union all select 'attempt_charged_twice', v.* from inv.attempt_charged_twice(at) v
     union all select 'late_charge_forgotten', v.* from inv.late_charge_forgotten(at) v
     union all select 'answer_unclassified', v.* from inv.answer_unclassified(at) v
     union all select 'status_unproven', v.* from inv.status_unproven(at) v
@@ -207,6 +236,7 @@ returns table (invariant text, merchant_id uuid, payment_id uuid, detail text) l
     union all select 'amounts_disagree', v.* from inv.amounts_disagree(at) v
     union all select 'accepted_otherwise', v.* from inv.accepted_otherwise(at) v
     union all select 'key_unfinished', v.* from inv.key_unfinished(at) v
+    union all select 'key_answered_early', v.* from inv.key_answered_early(at) v
     union all select 'lease_stale', v.* from inv.lease_stale(at) v
 $$;
 
