@@ -228,8 +228,11 @@ def _spawn_clients(world: World, payment_id: str, number: int) -> list[asyncio.T
 
 
 def _spawn_buyers(world: World, reference: str) -> list[asyncio.Task[None]]:
+    confirms = world.chance(0.6)
     return [
-        world.loop.create_task(_buyer(world, f"buyer{n}", reference, f"key-buy-{n if world.chance(0.4) else 0}"))
+        world.loop.create_task(
+            _buyer(world, f"buyer{n}", reference, f"key-buy-{n if world.chance(0.4) else 0}", confirm=confirms)
+        )
         for n in range(1 + int(world.rng.random() * 2))
     ]
 
@@ -250,9 +253,9 @@ async def _client(world: World, name: str, payment_id: str, key: str, starts_at:
         await asyncio.sleep(world.between(0.2, 40.0))
 
 
-async def _buyer(world: World, name: str, reference: str, key: str) -> None:
-    """Create and confirm in one request."""
-    await asyncio.sleep(world.between(0.0, 20.0))
+async def _buyer(world: World, name: str, reference: str, key: str, *, confirm: bool) -> None:
+    """Create a payment, and perhaps confirm it in the same request; two may do so at the same moment."""
+    await asyncio.sleep(world.between(0.0, 20.0) if world.chance(0.4) else 3.0)
     for number in range(1 + int(world.rng.random() * 4)):
         request_id = f"req_{name}_{number}"
         command = CreatePayment(
@@ -260,7 +263,7 @@ async def _buyer(world: World, name: str, reference: str, key: str) -> None:
             money=Money(500, "eur"),
             reference=reference,
             payment_method=_METHOD,
-            confirm=True,
+            confirm=confirm,
             key=_use(key, reference),
         )
         if await _told(world, request_id, "create", key, partial(create_payment, command)):

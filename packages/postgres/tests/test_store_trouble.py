@@ -9,9 +9,12 @@ import asyncpg
 import pytest
 
 from paymux_core.errors import Overloaded, StorageUnavailable
-from paymux_core.phases import Claim, DueAttempt
+from paymux_core.phases import Claim, DueAttempt, Key, NewPayment
+from paymux_core.records import Payment
+from paymux_core.transitions import PaymentStatus
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.store import PostgresStore
+from tests.support.builders import Book, bear_payment, insert, key_row, new_id, open_book
 from tests.support.chance import SeededRng
 from tests.support.postgres import Database
 
@@ -72,6 +75,52 @@ async def test_a_connection_lost_under_a_lease_is_a_refusal(
         await as_admin.fetchval("select pg_terminate_backend($1)", await _waiting_backend(as_admin))
         with pytest.raises(StorageUnavailable):
             await running
+
+
+def _new(book: Book, *, idempotency_key: str, payment_id: UUID) -> NewPayment:
+    payment = Payment(
+        merchant_id=book.merchant_id,
+        id=payment_id,
+        amount=1000,
+        currency="usd",
+        status=PaymentStatus.REQUIRES_CONFIRMATION,
+        capture_method="automatic",
+        livemode=False,
+        metadata={},
+        version=1,
+        event_position=1,
+        event_sequence=1,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    key = Key(idempotency_key, bytes(32), 201, NOW, NOW + timedelta(days=7))
+    return NewPayment(payment, key, "test", "req_1")
+
+
+async def test_a_create_that_loses_its_key_to_another_process_is_told_so(
+    store: PostgresStore, as_admin: asyncpg.Connection
+) -> None:
+    book = await open_book(as_admin)
+    async with as_admin.transaction():
+        payment_id = await bear_payment(as_admin, book)
+        await insert(as_admin, "idempotency_keys", **key_row(book, payment_id, idempotency_key="order-1"))
+        running = asyncio.ensure_future(
+            store.create_payment(_new(book, idempotency_key="order-1", payment_id=new_id()))
+        )
+        await _waiting_backend(as_admin)
+    assert await running is False
+
+
+async def test_a_create_whose_lost_insert_came_late_after_all_is_a_success(
+    store: PostgresStore, as_admin: asyncpg.Connection
+) -> None:
+    book, payment_id = await open_book(as_admin), new_id()
+    new = _new(book, idempotency_key="order-1", payment_id=payment_id)
+    async with as_admin.transaction():
+        await bear_payment(as_admin, book, id=payment_id)
+        running = asyncio.ensure_future(store.create_payment(new))
+        await _waiting_backend(as_admin)
+    assert await running is True
 
 
 async def test_a_lock_that_is_not_had_in_time_is_a_refusal(store: PostgresStore, as_admin: asyncpg.Connection) -> None:

@@ -1,10 +1,8 @@
 """The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
 
-import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -27,12 +25,12 @@ from paymux_postgres import api_keys, idempotency_keys, invariants, outcomes, pa
 from paymux_postgres.batch import BATCH_MAX, Batcher
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
+from paymux_postgres.losses import loss_is_a_refusal, once_more
 
 BORN_MAX = 10_000
 """Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""
 
 _KeyOfPayment = tuple[UUID, UUID]
-_Found = TypeVar("_Found")
 
 
 class PostgresStore:
@@ -116,7 +114,14 @@ class PostgresStore:
             born = await payments.create_payments(self._lanes["create"], missing) if missing else set()
             return [key in there or key[1] in born for key in keys]
 
-        return await run_batch(items, together=together, after_loss=after_loss, rng=self._rng)
+        results = await run_batch(items, together=together, after_loss=after_loss, rng=self._rng)
+        # A clash, seen when the item ran alone: with somebody else's key, or with our own insert that came late.
+        clashed = [index for index, result in enumerate(results) if isinstance(result, asyncpg.UniqueViolationError)]
+        if not clashed:
+            return results
+        keys = {index: (items[index].payment.merchant_id, items[index].payment.id) for index in clashed}
+        there = await once_more(lambda: payments.read_payments(self._lanes["create"], list(keys.values())))
+        return [keys[index] in there if index in keys else result for index, result in enumerate(results)]
 
     # Read ---------------------------------------------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class PostgresStore:
         return born if born is not None else await self._reads.submit((merchant_id, payment_id))
 
     async def _run_reads(self, items: Sequence[_KeyOfPayment]) -> Sequence[Payment | None]:
-        found = await _once_more(lambda: payments.read_payments(self._lanes["read"], items))
+        found = await once_more(lambda: payments.read_payments(self._lanes["read"], items))
         return [found.get(key) for key in items]
 
     async def load_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
@@ -157,7 +162,7 @@ class PostgresStore:
         return await self._keys.submit((merchant_id, idempotency_key))
 
     async def _run_keys(self, items: Sequence[tuple[UUID, str]]) -> Sequence[StoredKey | None]:
-        found = await _once_more(lambda: idempotency_keys.read_keys(self._lanes["key"], items))
+        found = await once_more(lambda: idempotency_keys.read_keys(self._lanes["key"], items))
         return [found.get(index) for index in range(len(items))]
 
     async def find_api_key(self, key_id: str) -> ApiKeyRow | None:
@@ -198,15 +203,21 @@ class PostgresStore:
 
     async def _phase_ones_after_loss(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult]:
         """Look the keys up: a derived attempt id may be another confirm's. Found ones call no gateway any more."""
-        lane = self._lanes["phase_one"]
-        found = await idempotency_keys.find_keys(
-            lane, [(item.payment.merchant_id, item.key.idempotency_key) for item in batch]
-        )
-        missing = [item for index, item in enumerate(batch) if index not in found]
-        again = iter(await self._phase_ones_together(missing) if missing else ())
-        return [
-            _seen_after_loss(item, found[index]) if index in found else next(again) for index, item in enumerate(batch)
-        ]
+        seen = await self._phase_ones_seen(batch)
+        missing = [index for index, result in enumerate(seen) if result is None]
+        again = await self._phase_ones_together([batch[index] for index in missing]) if missing else ()
+        results = dict(zip(missing, again, strict=True))
+        # What was lost may have arrived between the look and this run.
+        refused = [index for index in missing if results[index] is PhaseOneResult.NOT_MOVED]
+        late = await self._phase_ones_seen([batch[index] for index in refused]) if refused else ()
+        results |= {index: result for index, result in zip(refused, late, strict=True) if result is not None}
+        return [results[index] if result is None else result for index, result in enumerate(seen)]
+
+    async def _phase_ones_seen(self, batch: Sequence[PhaseOne]) -> Sequence[PhaseOneResult | None]:
+        """Say of each item whether its key is there, and whose it is; None if it is not there."""
+        keys = [(item.payment.merchant_id, item.key.idempotency_key) for item in batch]
+        found = await idempotency_keys.find_keys(self._lanes["phase_one"], keys)
+        return [_seen_after_loss(item, found[index]) if index in found else None for index, item in enumerate(batch)]
 
     # The gateway's id, phase 2 -------------------------------------------------------------------------------
 
@@ -275,7 +286,7 @@ class PostgresStore:
 
     async def claim_due_attempts(self, claim: Claim) -> list[DueAttempt]:
         """Lease due attempts for a worker. Raises: StorageUnavailable; a lease that nobody knows of runs out."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.claim_due_attempts(self.pool, claim)
 
     async def claim_attempt(
@@ -289,7 +300,7 @@ class PostgresStore:
         lease_expires_at: datetime,
     ) -> bool:
         """Lease one attempt for a client's request. Raises: as above."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.claim_attempt(
                 self.pool,
                 merchant_id=merchant_id,
@@ -304,7 +315,7 @@ class PostgresStore:
         self, *, merchant_id: UUID, payment_id: UUID, number: int, at: datetime, not_looked_since: datetime
     ) -> bool:
         """Let a client look, if none did lately. Raises: as above."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.note_look(
                 self.pool,
                 merchant_id=merchant_id,
@@ -316,7 +327,7 @@ class PostgresStore:
 
     async def renew_lease(self, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None) -> bool:
         """Hold on to a lease. Raises: as above."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.renew_lease(
                 self.pool, due=due, lease_expires_at=lease_expires_at, next_check_at=next_check_at
             )
@@ -325,40 +336,19 @@ class PostgresStore:
         self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
     ) -> bool:
         """Give a lease back. Raises: as above."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.release_attempt(
                 self.pool, due=due, next_check_at=next_check_at, unfinished_checks=unfinished_checks
             )
 
     async def open_review(self, call: ReviewCall) -> bool:
         """Call a person about a payment; False if nothing was written. Raises: as above; then ask again."""
-        with _loss_is_a_refusal():
+        with loss_is_a_refusal():
             return await payment_attempts.open_review(self.pool, call)
 
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
         """List what is broken among payments born since an id, and among open ones."""
         return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
-
-
-@contextlib.contextmanager
-def _loss_is_a_refusal() -> Iterator[None]:
-    """Refuse where a lost answer is not worth a second look: whatever was committed mends itself."""
-    try:
-        yield
-    except CommitUnknown as error:
-        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
-
-
-async def _once_more(read: Callable[[], Awaitable[_Found]]) -> _Found:
-    """Run a read again on a new connection if the old one was gone. Raises: StorageUnavailable."""
-    try:
-        return await read()
-    except CommitUnknown:
-        pass
-    try:
-        return await read()
-    except CommitUnknown as error:
-        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
 
 
 def _insist(moved: set[UUID]) -> None:

@@ -1,0 +1,1 @@
+"""The API's operations in any order, against the model of the protocol."""
