@@ -13,12 +13,14 @@ from uuid import UUID
 
 import asyncpg
 
-from paymux_cli.composition import StackSettings, open_stack
+from paymux_cli.composition import open_stack
 from paymux_cli.embedded_postgres import EmbeddedPostgres
 from paymux_cli.manage import add_account, add_key, add_merchant
 from paymux_cli.processes import free_port
+from paymux_cli.settings import StackSettings
 from paymux_core.api_keys import Scope
 from paymux_postgres import queries
+from paymux_postgres.logins import make_application_login
 from paymux_postgres.migrate import migrate
 from tests.support.stack import READY_SECONDS_MAX, Child
 
@@ -117,7 +119,7 @@ class Shop:
 
 async def open_shop(server: Server, database: str, *, gateway: str, base_url: str) -> Shop:
     """Make a database with a merchant without rate limits (the limiter stays on the path), a key and an account."""
-    dsn = await server.new_database(database)
+    dsn = await make_application_login(await server.new_database(database), password=secrets.token_hex(32))
     environment = {
         "PAYMUX_DATABASE_URL": dsn,
         "PAYMUX_MASTER_KEY": secrets.token_hex(32),

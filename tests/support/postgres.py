@@ -5,6 +5,7 @@ own number; databases carry that number, so whoever comes next can tell what a k
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import secrets
@@ -23,7 +24,8 @@ import asyncpg
 
 from paymux_cli.embedded_postgres import EmbeddedPostgres
 from paymux_cli.postgres_errors import AlreadyRunning
-from paymux_postgres.migrate import APPLICATION, OWNER, migrate
+from paymux_postgres.logins import login_name, make_application_login
+from paymux_postgres.migrate import APPLICATION, OWNER, _prepare_roles, migrate
 
 MIGRATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 # Any constant: it only has to differ from what else takes advisory locks in the database `postgres`.
@@ -106,15 +108,11 @@ def session_databases() -> Iterator["Databases"]:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """One database. `dsn` is the administrator's; the others act as the roles of the product."""
+    """One database. `dsn` is the administrator's, `app_dsn` that of a login which can only act as the application."""
 
     name: str
     dsn: str
-
-    @property
-    def app_dsn(self) -> str:
-        """Connect as the application does."""
-        return self.as_role(APPLICATION)
+    app_dsn: str
 
     @property
     def owner_dsn(self) -> str:
@@ -123,7 +121,7 @@ class Database:
 
     def as_role(self, role: str) -> str:
         """Connect and become `role` before the first statement."""
-        return f"{self.dsn}{'&' if '?' in self.dsn else '?'}options={quote(f'-c role={role}')}"
+        return _as_role(self.dsn, role)
 
 
 class Databases:
@@ -133,6 +131,7 @@ class Databases:
         self._server_dsn = server_dsn
         self._thread = LoopThread()
         self._session = secrets.randbelow(2**31)
+        self._app_dsn = ""
         self._numbers = count(1)
         self._template: Database | None = None
 
@@ -162,6 +161,8 @@ class Databases:
         self._dropping = await asyncpg.connect(self._server_dsn_of("postgres"))
         self._drop_lock = asyncio.Lock()
         await self._creating.execute("select pg_advisory_lock($1, $2)", LOCK_CLASS, self._session)
+        await _prepare_roles(self._creating)
+        self._app_dsn = await make_application_login(self._server_dsn, password=self._password_of(self._session))
         await self._drop_leftovers()
 
     async def _close(self) -> None:
@@ -169,6 +170,7 @@ class Databases:
         for name in rows:
             await self._drop(name)
         async with self._drop_lock:
+            await self._drop_login(self._session)
             await self._creating.close()
             await self._dropping.close()
 
@@ -181,7 +183,14 @@ class Databases:
             key = (LOCK_CLASS, int(match[1]))
             if await self._dropping.fetchval("select pg_try_advisory_lock($1, $2)", *key):
                 await self._drop(name)
+                await self._drop_login(int(match[1]))
                 await self._dropping.execute("select pg_advisory_unlock($1, $2)", *key)
+
+    async def _drop_login(self, session: int) -> None:
+        await self._dropping.execute(f"drop role if exists {login_name(self._password_of(session))}")
+
+    def _password_of(self, session: int) -> str:
+        return hashlib.sha256(f"{session} {self._server_dsn}".encode()).hexdigest()
 
     async def _dropping_names(self, prefix: str) -> list[str]:
         async with self._drop_lock:
@@ -205,7 +214,15 @@ class Databases:
 
     def _named(self, suffix: str) -> Database:
         name = f"paymux_test_{self._session}_{suffix}"
-        return Database(name, self._server_dsn_of(name))
+        return Database(name, self._server_dsn_of(name), _as_role(_in_database(self._app_dsn, name), APPLICATION))
 
     def _server_dsn_of(self, database: str) -> str:
-        return urlunsplit(urlsplit(self._server_dsn)._replace(path=f"/{database}"))
+        return _in_database(self._server_dsn, database)
+
+
+def _in_database(dsn: str, database: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+def _as_role(dsn: str, role: str) -> str:
+    return f"{dsn}{'&' if '?' in dsn else '?'}options={quote(f'-c role={role}')}"

@@ -14,9 +14,10 @@ from uuid import UUID
 import asyncpg
 
 from paymux_cli.composition import Stack as Composition
-from paymux_cli.composition import StackSettings, open_stack
+from paymux_cli.composition import open_stack
 from paymux_cli.manage import add_account, add_key, add_merchant
 from paymux_cli.processes import die_with_parent, free_port
+from paymux_cli.settings import StackSettings
 from paymux_core.api_keys import Scope
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
 from tests.support.http import Merchant, Reply, eventually
@@ -213,7 +214,7 @@ def running_stack(database: Database, home: Path) -> Iterator[Stack]:
     """Start everything, and stop it at the end."""
     port, admin_port = free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAYMUX_")} | {
-        "PAYMUX_DATABASE_URL": database.dsn,
+        "PAYMUX_DATABASE_URL": database.app_dsn,
         "PAYMUX_MASTER_KEY": secrets.token_hex(32),
         "PAYMUX_API_KEY_PEPPERS": f"1:{secrets.token_hex(32)}",
         "PAYMUX_HOST": "127.0.0.1",

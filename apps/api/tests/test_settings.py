@@ -26,7 +26,6 @@ def test_the_defaults_listen_on_this_machine_only() -> None:
         ("PAYMUX_BODY_DEADLINE_SECONDS", "0"),
         ("PAYMUX_BODY_DEADLINE_SECONDS", "nan"),
         ("PAYMUX_REQUESTS_IN_FLIGHT_MAX", "0"),
-        ("PAYMUX_DATABASE_URL", "mysql://x"),
         ("PAYMUX_API_KEY_PEPPERS", ""),
         ("PAYMUX_API_KEY_PEPPERS", "secret"),
         ("PAYMUX_API_KEY_PEPPERS", "1:" + "00" * 32),
@@ -42,8 +41,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(name: str, value: 
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = parse_settings(PEPPERS | {"PAYMUX_DATABASE_URL": "postgresql://me:hush@db/paymux"})
-    assert "hush" not in repr(settings)
+    settings = parse_settings(PEPPERS)
     assert "\\x01" not in repr(settings)
 
 

@@ -9,7 +9,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 _FIELDS = frozenset({
     "event", "level", "timestamp", "operation", "http_status", "duration_ms", "request_id", "code",
-    "payment_id", "attempt_id", "gateway", "outcome", "error_type", "error_place", "address", "count", "seconds",
+    "payment_id", "attempt_id", "attempt", "account_id", "gateway", "outcome", "error_type", "error_place", "address",
+    "count", "seconds", "reason",
 })  # fmt: skip
 
 
@@ -20,6 +21,7 @@ def configure_log(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            describe_exception,
             drop_unlisted_fields,
             structlog.processors.JSONRenderer(),
         ],
@@ -32,6 +34,15 @@ def configure_log(level: str) -> None:
 def drop_unlisted_fields(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     """Keep the fields that are known to be harmless: a secret under a new name never reaches the log."""
     return {name: value for name, value in event.items() if name in _FIELDS}
+
+
+def describe_exception(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Put the type and place of the exception being handled into an event that asks for it."""
+    if event.pop("exc_info", None):
+        error = sys.exception()
+        if error is not None:
+            event.update(where_it_failed(error))
+    return event
 
 
 def where_it_failed(error: BaseException) -> dict[str, object]:

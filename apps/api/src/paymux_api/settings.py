@@ -1,9 +1,10 @@
-"""What the API process is told: `PAYMUX_*` of the environment, read once, refused when it makes no sense."""
+"""What processes are told: `PAYMUX_*` of the environment, read once, refused by name when it makes no sense."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 _PEPPER_BYTES_MIN = 32
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  compared, not bound
@@ -20,7 +21,6 @@ class Settings:
     """Units: seconds. `peppers` by version; the newest hashes new keys."""
 
     peppers: Mapping[int, bytes] = field(repr=False)
-    database_url: str | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
     admin_host: str = "127.0.0.1"
@@ -48,34 +48,37 @@ def docs_url(settings: Settings) -> str:
 
 def parse_settings(environment: Mapping[str, str]) -> Settings:
     """Read settings from names and values; empty counts as absent. Raises: SettingRefused."""
-    read = _Reader(environment)
+    read = Reader(environment)
     return Settings(
-        peppers=read.required("PAYMUX_API_KEY_PEPPERS", _peppers),
-        database_url=read.optional("PAYMUX_DATABASE_URL", _database_url, None),
+        peppers=read.required("PAYMUX_API_KEY_PEPPERS", parse_peppers),
         host=read.optional("PAYMUX_HOST", str, "127.0.0.1"),
         port=read.optional("PAYMUX_PORT", _port, 8080),
         admin_host=read.optional("PAYMUX_ADMIN_HOST", str, "127.0.0.1"),
         admin_port=read.optional("PAYMUX_ADMIN_PORT", _port, None),
         public_url=read.optional("PAYMUX_PUBLIC_URL", _url, ""),
-        log_level=read.optional("PAYMUX_LOG_LEVEL", _log_level, "info"),
+        log_level=read.optional("PAYMUX_LOG_LEVEL", parse_log_level, "info"),
         body_deadline_seconds=read.optional("PAYMUX_BODY_DEADLINE_SECONDS", _seconds, 15.0),
         slow_request_seconds=read.optional("PAYMUX_SLOW_REQUEST_SECONDS", _seconds, 30.0),
-        requests_in_flight_max=read.optional("PAYMUX_REQUESTS_IN_FLIGHT_MAX", _count, 2_500),
+        requests_in_flight_max=read.optional("PAYMUX_REQUESTS_IN_FLIGHT_MAX", parse_count, 2_500),
         forwarded_allow_ips=read.optional("PAYMUX_FORWARDED_ALLOW_IPS", str, "127.0.0.1"),
     )
 
 
-class _Reader:
+class Reader:
+    """Reads settings by name; one that is empty counts as absent."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
 
     def required(self, name: str, parse: Callable[[str], _Value]) -> _Value:
+        """Read what there is no default for. Raises: SettingRefused."""
         text = self._environment.get(name, "").strip()
         if not text:
-            raise SettingRefused(f"{name} is missing.")
+            raise SettingRefused(f"{name} is missing; the README tells how to make it.")
         return self._parsed(name, text, parse)
 
     def optional(self, name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        """Read what may be absent. Raises: SettingRefused."""
         text = self._environment.get(name, "").strip()
         return self._parsed(name, text, parse) if text else default
 
@@ -86,7 +89,8 @@ class _Reader:
             raise SettingRefused(f"{name}: {error}") from None
 
 
-def _peppers(text: str) -> Mapping[int, bytes]:
+def parse_peppers(text: str) -> Mapping[int, bytes]:
+    """Read the peppers by version. Raises: ValueError."""
     peppers: dict[int, bytes] = {}
     for part in text.split(","):
         version, separator, digits = part.strip().partition(":")
@@ -95,13 +99,24 @@ def _peppers(text: str) -> Mapping[int, bytes]:
             raise ValueError("give <version>:<hex>, several with commas, for example 1:<64 hexadecimal digits>")
         if len(digits) % 2 or len(digits) < 2 * _PEPPER_BYTES_MIN:
             raise ValueError(f"a pepper has at least {_PEPPER_BYTES_MIN} bytes ({2 * _PEPPER_BYTES_MIN} digits)")
-        pepper = bytes.fromhex(digits)
-        if len(set(pepper)) < 8:  # noqa: PLR2004  a random one has about 30 different bytes
-            raise ValueError("a pepper has to be random; make one with `openssl rand -hex 32`")
+        pepper = _random(bytes.fromhex(digits))
         if int(version) in peppers:
             raise ValueError(f"version {version} is there twice")
         peppers[int(version)] = pepper
     return peppers
+
+
+def parse_master_key(text: str) -> bytes:
+    """Read the key that opens gateway credentials. Raises: ValueError."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise ValueError("give 32 bytes as 64 hexadecimal digits; make them with `openssl rand -hex 32`")
+    return _random(bytes.fromhex(text))
+
+
+def _random(secret: bytes) -> bytes:
+    if len(set(secret)) < 8:  # noqa: PLR2004  a random one has about 30 different bytes
+        raise ValueError("a secret has to be random; make one with `openssl rand -hex 32`")
+    return secret
 
 
 def _port(text: str) -> int:
@@ -110,7 +125,8 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _count(text: str) -> int:
+def parse_count(text: str) -> int:
+    """Read a number of things. Raises: ValueError."""
     if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
         raise ValueError("give a number from 1 to 999999")
     return int(text)
@@ -128,14 +144,20 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _database_url(text: str) -> str:
+def parse_database_url(text: str) -> str:
+    """Read the address of a database. Raises: ValueError."""
     # A URL may hold a password, so it is not repeated either.
     if not re.fullmatch(r"postgres(ql)?://\S+", text):
         raise ValueError("give postgresql://user@host/database")
+    try:
+        urlsplit(text).port  # noqa: B018  reading it checks it
+    except ValueError:
+        raise ValueError("its port is no number from 0 to 65535") from None
     return text
 
 
-def _log_level(text: str) -> str:
+def parse_log_level(text: str) -> str:
+    """Read how much is logged. Raises: ValueError."""
     if text.lower() not in _LOG_LEVELS:
         raise ValueError(f"give one of {', '.join(_LOG_LEVELS)}")
     return text.lower()

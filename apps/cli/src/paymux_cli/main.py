@@ -6,13 +6,37 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 _LIMIT = "Repeat for several: rates=none, requests_per_second=100, same_key_per_second=5"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="paymux, a self-hosted payment orchestrator.")
-merchants = typer.Typer(no_args_is_help=True, help="Merchants.")
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
-accounts = typer.Typer(no_args_is_help=True, help="Gateway accounts.")
+
+class _Border(TyperGroup):
+    """Where every foreseen end of a command becomes one sentence on stderr; a bug keeps its traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except (Exception, KeyboardInterrupt) as error:
+            from paymux_cli.refusals import sentence_for
+
+            end = sentence_for(error)
+            if end is None:
+                raise
+            typer.echo(f"paymux: {end[0]}", err=True)
+            raise typer.Exit(end[1]) from None
+
+
+app = typer.Typer(
+    cls=_Border,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="paymux, a self-hosted payment orchestrator.",
+)
+merchants = typer.Typer(no_args_is_help=True, help="Create and list merchants.")
+keys = typer.Typer(no_args_is_help=True, help="Create API keys.")
+accounts = typer.Typer(no_args_is_help=True, help="Create gateway accounts.")
 app.add_typer(merchants, name="merchants")
 app.add_typer(keys, name="keys")
 app.add_typer(accounts, name="accounts")
@@ -28,18 +52,18 @@ def run() -> None:
 
 @app.command()
 def api() -> None:
-    """Run one API process on PAYMUX_HOST:PAYMUX_PORT (needs PAYMUX_DATABASE_URL and the secrets)."""
+    """Run one API process (needs PAYMUX_DATABASE_URL, PAYMUX_MASTER_KEY and PAYMUX_API_KEY_PEPPERS)."""
     from paymux_cli.serve import serve_api
 
-    raise typer.Exit(serve_api(os.environ))
+    serve_api(os.environ)
 
 
 @app.command()
 def worker() -> None:
-    """Run one worker process (needs PAYMUX_DATABASE_URL and the secrets)."""
+    """Run one worker process (needs PAYMUX_DATABASE_URL and PAYMUX_MASTER_KEY)."""
     from paymux_cli.serve import serve_worker
 
-    raise typer.Exit(serve_worker(os.environ))
+    serve_worker(os.environ)
 
 
 @app.command()
@@ -47,7 +71,7 @@ def migrate() -> None:
     """Bring the database at PAYMUX_DATABASE_URL to this version's schema."""
     from paymux_cli.manage import migrate_database
 
-    raise typer.Exit(asyncio.run(migrate_database(os.environ)))
+    asyncio.run(migrate_database(os.environ))
 
 
 @app.command()
@@ -71,11 +95,7 @@ def create_merchant(
     """Create a merchant and print its id."""
     from paymux_cli.manage import new_merchant
 
-    try:
-        typer.echo(asyncio.run(new_merchant(os.environ, name, limits=limit or [])))
-    except ValueError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
+    typer.echo(asyncio.run(new_merchant(os.environ, name, limits=limit or [])))
 
 
 @keys.command("create")
@@ -89,12 +109,8 @@ def create_key(
     """Create an API key and print it; it is shown only now."""
     from paymux_cli.manage import new_key
 
-    try:
-        made = new_key(os.environ, merchant=merchant, name=name, scopes=scope, mode=mode, limits=limit or [])
-        typer.echo(asyncio.run(made))
-    except ValueError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
+    made = new_key(os.environ, merchant=merchant, name=name, scopes=scope, mode=mode, limits=limit or [])
+    typer.echo(asyncio.run(made))
 
 
 @accounts.command("create")
@@ -110,16 +126,10 @@ def create_account(
     from paymux_cli.manage import new_account
 
     secret = "" if sys.stdin.isatty() else sys.stdin.readline().strip()
-    try:
-        made = asyncio.run(
-            new_account(
-                os.environ, merchant, gateway, base_url=base_url, name=name, priority=priority, mode=mode, secret=secret
-            )
-        )
-    except ValueError as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(2) from None
-    typer.echo(made)
+    made = new_account(
+        os.environ, merchant, gateway, base_url=base_url, name=name, priority=priority, mode=mode, secret=secret
+    )
+    typer.echo(asyncio.run(made))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from rich.console import Console
 
-from paymux_cli.composition import Stack, StackSettings, open_stack
-from paymux_cli.home import Home
+from paymux_api.settings import Reader, parse_peppers
+from paymux_cli.composition import Stack, open_stack
+from paymux_cli.refusals import WrongArgument, reaching_database
+from paymux_cli.settings import StackSettings, command_settings, database_url, given
 from paymux_connectors.registry import CONNECTORS
 from paymux_core.api_keys import DEFAULT_SCOPES, Scope, hash_api_key, new_api_key
 from paymux_core.ids import Kind, parse_public_id, public_id
@@ -25,47 +27,37 @@ _KEY_LIMITS = ("requests_per_second", "same_key_per_second")
 _MERCHANT_LIMITS = (*_KEY_LIMITS, "confirms_per_second")
 
 
-def settings_of(environment: Mapping[str, str]) -> tuple[StackSettings, dict[str, str]]:
-    """Combine the environment with what `paymux run` left in PAYMUX_HOME. Raises: ValueError."""
-    home = Home.from_environment(environment)
-    known = {**home.secrets(), **home.running(), **environment}
-    if not known.get("PAYMUX_DATABASE_URL"):
-        message = "no database: start `paymux run` first, or set PAYMUX_DATABASE_URL"
-        raise ValueError(message)
-    return StackSettings.from_environment(known), known
-
-
 @contextlib.asynccontextmanager
 async def _stack(environment: Mapping[str, str]) -> AsyncIterator[tuple[Stack, dict[str, str]]]:
-    settings, known = settings_of(environment)
-    async with open_stack(settings, name="cli") as stack:
-        yield stack, known
+    settings = command_settings(environment)
+    async with open_stack(StackSettings.from_environment(settings), name="cli") as stack:
+        yield stack, settings
 
 
-async def migrate_database(environment: Mapping[str, str]) -> int:
-    """Apply what is missing and say so."""
-    settings, _ = settings_of(environment)
+async def migrate_database(environment: Mapping[str, str]) -> None:
+    """Apply what is missing and say so. Raises: SettingRefused, DatabaseNotReached, MigrationRefused."""
+    dsn = database_url(given(environment))
     console = Console()
-    applied = await migrate(settings.dsn, now=datetime.now(UTC), progress=console.print)  # noqa: TID251
+    with reaching_database():
+        applied = await migrate(dsn, now=datetime.now(UTC), progress=console.print)  # noqa: TID251
     console.print(f"{len(applied)} applied" if applied else "nothing to do")
-    return 0
 
 
 async def new_merchant(environment: Mapping[str, str], name: str, *, limits: Sequence[str]) -> str:
-    """Create a merchant; answers its id. Raises: ValueError."""
+    """Create a merchant; answers its id. Raises: WrongArgument."""
     chosen = parse_limits(limits, known=_MERCHANT_LIMITS)
     async with _stack(environment) as (stack, _):
         return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits=chosen))
 
 
 def parse_limits(limits: Sequence[str], *, known: Collection[str]) -> dict[str, str]:
-    """Read limits as `name=number`, or `rates=none` for no limits. Raises: ValueError."""
+    """Read limits as `name=number`, or `rates=none` for no limits. Raises: WrongArgument."""
     parsed: dict[str, str] = {}
     for limit in limits:
         name, _, value = limit.partition("=")
         if limit != "rates=none" and (name not in known or not re.fullmatch("[1-9][0-9]{0,5}", value)):
             message = f"{limit!r} is no limit; give rates=none, or a number from 1 to 999999 for {', '.join(known)}"
-            raise ValueError(message)
+            raise WrongArgument(message)
         parsed[name] = value
     return parsed
 
@@ -86,7 +78,7 @@ async def new_key(
     mode: str,
     limits: Sequence[str] = (),
 ) -> str:
-    """Create an API key; answers the token. Raises: ValueError."""
+    """Create an API key; answers the token. Raises: WrongArgument."""
     merchant_id = _merchant(merchant)
     own = parse_limits(limits, known=_KEY_LIMITS)
     chosen = frozenset(Scope(scope) for scope in scopes) if scopes else DEFAULT_SCOPES
@@ -104,15 +96,15 @@ async def add_key(
     peppers: Mapping[str, str],
     limits: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Store a key as its keyed hash under the newest pepper; answers the token. Raises: ValueError."""
-    newest = max(peppers["PAYMUX_API_KEY_PEPPERS"].split(","), key=lambda part: int(part.partition(":")[0]))
-    version, _, digits = newest.partition(":")
+    """Store a key as its keyed hash under the newest pepper; answers the token. Raises: WrongArgument."""
+    known = Reader(peppers).required("PAYMUX_API_KEY_PEPPERS", parse_peppers)
+    version = max(known)
     token = new_api_key(int.from_bytes(os.urandom(_KEY_RANDOM_BITS // 8)), mode=mode)
     row = ApiKeyRow(
         key_id=token.key_id,
         merchant_id=merchant_id,
-        token_hash=hash_api_key(bytes.fromhex(digits), token.token),
-        pepper_version=int(version),
+        token_hash=hash_api_key(known[version], token.token),
+        pepper_version=version,
         scopes=frozenset(scopes),
         livemode=token.livemode,
         expires_at=None,
@@ -135,15 +127,15 @@ async def new_account(
     mode: str,
     secret: str,
 ) -> str:
-    """Create a gateway account; answers its id. Raises: ValueError."""
+    """Create a gateway account; answers its id. Raises: WrongArgument."""
     merchant_id = _merchant(merchant)
     if gateway not in CONNECTORS:
         message = f"there is no gateway {gateway}; installed: {', '.join(sorted(CONNECTORS))}"
-        raise ValueError(message)
+        raise WrongArgument(message)
     live = mode == "live"
     if live and CONNECTORS[gateway].capabilities.test_only:
         message = f"{gateway} is for tests only"
-        raise ValueError(message)
+        raise WrongArgument(message)
     async with _stack(environment) as (stack, _):
         account = await add_account(
             stack, merchant_id, gateway, base_url=base_url, name=name, priority=priority, secret=secret, livemode=live
@@ -162,12 +154,12 @@ async def add_account(
     secret: str,
     livemode: bool = False,
 ) -> UUID:
-    """Store a gateway account with its credential sealed under the connector's name for it. Raises: ValueError."""
+    """Store a gateway account with its credential sealed under the connector's name for it. Raises: WrongArgument."""
     account_id = stack.deps.ids.new()
     names = CONNECTORS[gateway].credential_names
     if names and not secret:
         message = f"{gateway} needs its {names[0]}, on standard input"
-        raise ValueError(message)
+        raise WrongArgument(message)
     sealed = stack.sealer.seal({names[0]: secret}, merchant_id=merchant_id, account_id=account_id) if names else None
     row = AccountRow(account_id, gateway, name, "enabled", livemode, base_url, priority, sealed)
     await insert_gateway_account(stack.store.pool, merchant_id, row, at=stack.deps.clock.now())
@@ -178,5 +170,5 @@ def _merchant(text: str) -> UUID:
     found = parse_public_id(Kind.MERCHANT, text)
     if found is None:
         message = f"{text} is no merchant id; it looks like mer_01j…"
-        raise ValueError(message)
+        raise WrongArgument(message)
     return found

@@ -58,7 +58,8 @@ class Launch:
             *self.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self.output,
-            stderr=self.output,
+            # One stream, so that whoever reads the output sees what went wrong too.
+            stderr=asyncio.subprocess.STDOUT,
             env=ENVIRONMENT,
             pass_fds=self.inherits,
             start_new_session=True,

@@ -1,6 +1,7 @@
 """Why the embedded server cannot do what was asked. Each message says what to do.
 
 EmbeddedPostgresError
+├── HomeUnusable        PAYMUX_HOME cannot be made or written
 ├── AlreadyRunning      another supervisor, or a server that is not ours, uses the data directory
 ├── NoAccount           Postgres can run under no account that is to be had here
 ├── NoPostgresBinaries  no server programs were found
@@ -12,6 +13,10 @@ EmbeddedPostgresError
 
 class EmbeddedPostgresError(Exception):
     """The embedded server cannot do what was asked."""
+
+
+class HomeUnusable(EmbeddedPostgresError):
+    """PAYMUX_HOME cannot be made or written."""
 
 
 class AlreadyRunning(EmbeddedPostgresError):

@@ -51,7 +51,9 @@ class PostgresHome:
         # 0711: `nobody`, should the server have to be that, may pass through to what it owns, and list nothing. Each
         # secret has 0600 of its own. Folders that exist already keep their modes.
         for directory in (self.folder.parent, self.folder):
-            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            if not directory.exists():
+                directory.mkdir(parents=True)
+                directory.chmod(0o711)  # whatever our umask is
 
     def password_of(self, role: str) -> str:
         """Derive a role's password from the one secret of this server, so that nothing but the secret is kept."""

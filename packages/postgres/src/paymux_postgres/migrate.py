@@ -14,9 +14,11 @@ from typing import LiteralString
 
 import asyncpg
 
+from paymux_postgres.connections import APPLICATION_ROLE
+from paymux_postgres.server_checks import SERVER_VERSION_MIN
+
 OWNER = "paymux_owner"
-APPLICATION = "paymux_app"
-SERVER_VERSION_MIN = 150_000
+APPLICATION = APPLICATION_ROLE
 
 _FOLDER = Path(__file__).parent / "migrations"
 # One number for all versions of the product, so that an old and a new one never migrate at the same time.
@@ -81,13 +83,10 @@ async def migrate(dsn: str, *, now: datetime, progress: Callable[[str], None], f
         await connection.close()
 
 
-async def pending(dsn: str, *, folder: Path = _FOLDER) -> list[str]:
-    """Name the migrations that `migrate` would apply; also for the application's role. Raises: MigrationRefused."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        return [migration.name for migration in _missing(migrations(folder), await _applied(connection))]
-    finally:
-        await connection.close()
+async def pending(connection: asyncpg.Connection, *, folder: Path = _FOLDER) -> list[str]:
+    """Name the migrations that the database lacks. One from the future is no reason to stop: it is migrated first."""
+    applied = await _applied(connection)
+    return [migration.name for migration in migrations(folder) if migration.name not in applied]
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Refuse to start on a server that may forget what it acknowledged, or as a role that the guards do not bind."""
+"""Refuse to start on a server that may forget what it acknowledged, or as a login that the guards do not bind."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,6 +7,7 @@ import asyncpg
 from paymux_postgres.queries import load
 
 SERVER_VERSION_MIN = 150_000
+_AS_WHOM = "Connect as a login that is a member of paymux_app and of no other role of paymux."
 
 _SQL = load(__file__)
 
@@ -16,13 +17,13 @@ class ServerUnfit(Exception):
 
 
 async def check_server(connection: asyncpg.Connection) -> None:
-    """Refuse a server or role on which the guarantees do not hold. Raises: ServerUnfit."""
+    """Refuse a server or login on which the guarantees do not hold. Raises: ServerUnfit."""
     if findings := list(_findings(await read_server(connection))):
         raise ServerUnfit("\n".join(findings))
 
 
 async def read_server(connection: asyncpg.Connection) -> Mapping[str, object]:
-    """Read version, durability settings and role of this connection."""
+    """Read version, durability settings and login of this connection."""
     record = await connection.fetchrow(_SQL["read_server"])
     assert record is not None
     return dict(record)
@@ -41,6 +42,6 @@ def _findings(server: Mapping[str, object]) -> Iterator[str]:
             "Set it to on, for this role and for the server."
         )
     if server["bypasses_guards"]:
-        yield f"{server['role']} is a superuser or bypasses row security. Connect as a member of paymux_app."
-    if server["owns_tables"]:
-        yield f"{server['role']} owns the tables and could change their guards. Connect as a member of paymux_app."
+        yield f"{server['login']} is a superuser or bypasses row security. {_AS_WHOM}"
+    elif server["may_become_owner"]:
+        yield f"{server['login']} owns the tables, or may become who does, and could change their guards. {_AS_WHOM}"

@@ -59,7 +59,12 @@ class SandboxProcess:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "sandbox.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                self._command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                # A Ctrl-C in the terminal is not for us: who waits for an answer of ours must still get it.
+                start_new_session=True,
             )
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS_MAX)
@@ -88,6 +93,10 @@ class SandboxProcess:
             raise
         finally:
             self._close_pipes()
+
+    def wait(self) -> int:
+        """Block until it ends, wanted or not; return its exit code."""
+        return self._process.wait()
 
     def kill(self) -> None:
         """Kill it with SIGKILL."""

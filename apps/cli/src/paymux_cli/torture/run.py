@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from paymux_cli.composition import Stack, StackSettings, open_stack
+from paymux_cli.composition import Stack, open_stack
+from paymux_cli.settings import StackSettings
 from paymux_cli.torture.client import Answered, Clients
 from paymux_cli.torture.gathering import gather
 from paymux_cli.torture.killing import Killing

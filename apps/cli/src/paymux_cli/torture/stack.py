@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -11,14 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from paymux_cli.composition import StackSettings, open_stack
+from paymux_cli.composition import open_stack
 from paymux_cli.embedded_postgres import EmbeddedPostgres
 from paymux_cli.home import Home
 from paymux_cli.manage import add_account, add_key, add_merchant
 from paymux_cli.postgres_processes import servers_in
 from paymux_cli.processes import answers, free_port, last_words, start_process
+from paymux_cli.settings import StackSettings
 from paymux_cli.torture.plan import MERCHANTS, Victim
 from paymux_core.api_keys import Scope
+from paymux_postgres.logins import make_application_login
 from paymux_postgres.migrate import migrate
 from paymux_testkit.merchant_client import Merchant
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
@@ -143,6 +146,7 @@ async def torture_stack(home: Path, *, seed: int, say: Say) -> AsyncIterator[Tor
         dsn = await database.start()
         ending.push_async_callback(database.stop)
         await migrate(dsn, now=datetime.now(UTC), progress=lambda _: None)  # noqa: TID251  as `paymux run` does
+        dsn = await make_application_login(dsn, password=secrets.token_hex(32))
         say("postgres   embedded, migrated")
         sandbox = SandboxProcess(
             home / "sandbox", settings=SandboxSettings(clock_divisor=DIVISOR, seed=seed, latency_ms=LATENCY_MS)
@@ -188,7 +192,7 @@ def _environment(home: Path, dsn: str) -> tuple[dict[str, str], str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAYMUX_")}  # noqa: TID251
     return {
         **inherited,
-        **Home(home).secrets(),
+        **Home(home).make_secrets(),
         "PAYMUX_HOME": str(home),
         "PAYMUX_DATABASE_URL": dsn,
         "PAYMUX_HOST": "127.0.0.1",
