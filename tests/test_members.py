@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,10 @@ pytestmark = pytest.mark.slow
 
 
 def needs(name: str) -> list[str]:
+    """List what a member names, its extras included."""
     project = tomllib.loads((MEMBERS[name] / "pyproject.toml").read_text())["project"]
-    return [str(need) for need in project["dependencies"]]
+    extras = project.get("optional-dependencies", {}).values()
+    return [str(need) for need in (*project["dependencies"], *chain.from_iterable(extras))]
 
 
 def members_of(name: str) -> list[str]:
