@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 2.0
 IDLE_IN_TRANSACTION_SECONDS = 10.0
-_READS = frozenset(
-    {"read_payments", "load_payments", "read_keys", "find_keys", "begin", "rollback", "claim_due_attempts"}
-)
+CLAIMS = frozenset({"claim_due_attempts", "claim_suspect"})
+_READS = frozenset({"read_payments", "load_payments", "read_keys", "find_keys", "begin", "rollback", *CLAIMS})
 _MODULES = ("payments", "payment_attempts", "outcomes", "idempotency_keys")
 
 
@@ -124,7 +123,7 @@ class Connection:
             self._world.note(self._node.name, f"sql {name}: {told if name not in CONTROL else 'done'}")
             if name in CONTROL:
                 self._in_transaction = name == "begin"
-            elif name == "claim_due_attempts" and not isinstance(outcome, Exception):
+            elif name in CLAIMS and not isinstance(outcome, Exception):
                 # The statement promises no order, and a seed must repeat itself.
                 outcome = sorted(outcome, key=lambda row: (row["payment_id"], row["number"]))
                 self._world.oracle.claimed(self._node.name, outcome)

@@ -66,11 +66,14 @@ class SpokenGateway:
 
     look: Callable[[HttpRequest], Awaitable[Sent]]
     sent: list[HttpRequest] = field(default_factory=list)
+    on_fence: Callable[[], Awaitable[None]] | None = None
 
     async def send(self, request: HttpRequest, *, limits: CallLimits) -> Sent:
         """Answer one request."""
         assert limits.ends_at > 0
         self.sent.append(request)
+        if request.verb is Verb.FENCE and self.on_fence is not None:
+            await self.on_fence()
         return await self.look(request) if request.verb is Verb.INQUIRE else nothing_known()
 
     def count(self, verb: Verb) -> int:

@@ -129,7 +129,7 @@ class Which(StrEnum):
 
     ORDINARY = "ordinary"
     SUSPECT = "suspect"
-    """Their last owners were never heard of again: each runs alone, or it may take its neighbours down."""
+    """One whose last owners were never heard of again: it runs alone, or it may take its neighbours down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
-from paymux_core.phases import Claim, DueAttempt, PhaseOne, ReviewCall, Which
+from paymux_core.phases import Claim, DueAttempt, PhaseOne, ReviewCall
 from paymux_postgres import documents, queries
-from paymux_postgres.connections import Lane, Pool
+from paymux_postgres.connections import Lane, Pool, Row
 
 SQL = queries.load(__file__)
 
@@ -74,8 +74,18 @@ async def claim_due_attempts(pool: Pool, claim: Claim) -> list[DueAttempt]:
             claim.lease_expires_at,
             claim.limit,
             list(claim.busy_accounts),
-            claim.which is Which.SUSPECT,
         )
+    return _claimed(rows, claim)
+
+
+async def claim_suspect(pool: Pool, claim: Claim) -> list[DueAttempt]:
+    """Lease one due attempt whose last owners were never heard of again. Locks: as above."""
+    async with pool.connection() as connection:
+        rows = await connection.fetch(SQL["claim_suspect"], claim.at, claim.lease_token, claim.lease_expires_at)
+    return _claimed(rows, claim)
+
+
+def _claimed(rows: Sequence[Row], claim: Claim) -> list[DueAttempt]:
     return [
         DueAttempt(
             merchant_id=row["merchant_id"],

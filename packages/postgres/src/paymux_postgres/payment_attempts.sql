@@ -70,18 +70,34 @@ where merchant_id = $1 and payment_id = $2 and number = $3 and finished_at is nu
 returning provider_payment_id
 
 -- claim_due_attempts --
--- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped. A check whose last
--- owners were never heard of again ($6) is leased apart from the others: it may be what killed them.
+-- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped, and so is what
+-- claim_suspect leases.
 update payment_attempts a
 set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1,
     unfinished_checks = least(a.unfinished_checks + 1, 1000)
 from (
     select merchant_id, payment_id, number from payment_attempts
     where next_check_at <= $1 and (lease_expires_at is null or lease_expires_at <= $1)
-      and (lease_token is not null and unfinished_checks >= 2) = $6
+      and not (lease_token is not null and unfinished_checks >= 2)
       and gateway_account_id <> all ($5::uuid[])
     order by next_check_at
     limit $4
+    for update skip locked
+) due
+where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number
+returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at
+
+-- claim_suspect --
+-- Lease one due attempt whose last owners were never heard of again: it may be what ended them, or was only beside that.
+-- Who was there least often comes first, so that the one that kills does not keep the others waiting.
+update payment_attempts a
+set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1,
+    unfinished_checks = least(a.unfinished_checks + 1, 1000)
+from (
+    select merchant_id, payment_id, number from payment_attempts
+    where next_check_at <= $1 and lease_expires_at <= $1 and lease_token is not null and unfinished_checks >= 2
+    order by unfinished_checks, next_check_at
+    limit 1
     for update skip locked
 ) due
 where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number

@@ -18,6 +18,7 @@ from paymux_core.phases import (
     PhaseTwo,
     ReviewCall,
     StoredKey,
+    Which,
 )
 from paymux_core.ports import Rng
 from paymux_core.records import ApiKeyRow, Payment, Violation
@@ -287,6 +288,8 @@ class PostgresStore:
     async def claim_due_attempts(self, claim: Claim) -> list[DueAttempt]:
         """Lease due attempts for a worker. Raises: StorageUnavailable; a lease that nobody knows of runs out."""
         with loss_is_a_refusal():
+            if claim.which is Which.SUSPECT:
+                return await payment_attempts.claim_suspect(self.pool, claim)
             return await payment_attempts.claim_due_attempts(self.pool, claim)
 
     async def claim_attempt(
