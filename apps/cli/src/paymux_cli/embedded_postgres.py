@@ -24,6 +24,7 @@ from paymux_cli.postgres_launcher import ACCOUNT_UNAVAILABLE
 from paymux_cli.postgres_processes import pid_exists, recorded_pid, servers_in, try_lock
 
 DATABASE = "paymux"
+CLUSTER_NAME = "paymux_embedded"
 # Replaying 2 GB of log (max_wal_size) takes a minute on a slow disk; beyond this somebody should look at the log.
 START_SECONDS_MAX = 300
 # A fast shutdown writes a checkpoint: up to all dirty buffers.
@@ -34,6 +35,8 @@ IMMEDIATE_STOP_SECONDS_MAX = 10
 POLL_SECONDS = 0.01
 
 SETTINGS = {
+    # Tells whoever connects that this is no place for real money.
+    "cluster_name": CLUSTER_NAME,
     "listen_addresses": "",
     "port": str(PORT),
     "fsync": "on",

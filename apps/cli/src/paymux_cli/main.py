@@ -3,12 +3,24 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
+from paymux_core.api_keys import Scope
+
+_MERCHANT = typer.Argument(metavar="MERCHANT", help="The merchant's id, mer_…")
 _LIMIT = "Repeat for several: rates=none, requests_per_second=100, same_key_per_second=5"
+
+
+class Mode(StrEnum):
+    """Whether real money moves."""
+
+    TEST = "test"
+    LIVE = "live"
 
 
 class _Border(TyperGroup):
@@ -35,8 +47,8 @@ app = typer.Typer(
     help="paymux, a self-hosted payment orchestrator.",
 )
 merchants = typer.Typer(no_args_is_help=True, help="Create and list merchants.")
-keys = typer.Typer(no_args_is_help=True, help="Create API keys.")
-accounts = typer.Typer(no_args_is_help=True, help="Create gateway accounts.")
+keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+accounts = typer.Typer(no_args_is_help=True, help="Create, list, disable and enable gateway accounts.")
 app.add_typer(merchants, name="merchants")
 app.add_typer(keys, name="keys")
 app.add_typer(accounts, name="accounts")
@@ -100,10 +112,10 @@ def create_merchant(
 
 @keys.command("create")
 def create_key(
-    merchant: Annotated[str, typer.Argument(help="The merchant's id, mer_…")],
+    merchant: Annotated[str, _MERCHANT],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
-    scope: Annotated[list[str] | None, typer.Option(help="A scope; repeat for several.")] = None,
-    mode: Annotated[str, typer.Option(help="test or live.")] = "test",
+    scope: Annotated[list[Scope] | None, typer.Option(help="Repeat for several; else read, write and confirm.")] = None,
+    mode: Annotated[Mode, typer.Option(help="Whether real money moves.")] = Mode.TEST,
     limit: Annotated[list[str] | None, typer.Option(help=f"{_LIMIT}; else its merchant's.")] = None,
 ) -> None:
     """Create an API key and print it; it is shown only now."""
@@ -115,21 +127,82 @@ def create_key(
 
 @accounts.command("create")
 def create_account(
-    merchant: Annotated[str, typer.Argument(help="The merchant's id, mer_…")],
+    merchant: Annotated[str, _MERCHANT],
     gateway: Annotated[str, typer.Argument(help="stripe, mock, flaky or instant.")],
     base_url: Annotated[str, typer.Option(help="The gateway's address.")],
     name: Annotated[str, typer.Option(help="How you call the account.")] = "default",
     priority: Annotated[int, typer.Option(help="Lower is tried first.")] = 100,
-    mode: Annotated[str, typer.Option(help="test or live.")] = "test",
+    mode: Annotated[Mode, typer.Option(help="Whether real money moves.")] = Mode.TEST,
+    yes_embedded: Annotated[
+        bool, typer.Option("--yes-embedded", help="Live credentials on the embedded server, which is for trial.")
+    ] = False,
 ) -> None:
     """Create a gateway account; its secret key is read from standard input, not from the command line."""
-    from paymux_cli.manage import new_account
+    from paymux_cli.manage import NewAccount, new_account
 
     secret = "" if sys.stdin.isatty() else sys.stdin.readline().strip()
-    made = new_account(
-        os.environ, merchant, gateway, base_url=base_url, name=name, priority=priority, mode=mode, secret=secret
-    )
-    typer.echo(asyncio.run(made))
+    new = NewAccount(gateway, base_url, name, priority, mode, secret, yes_embedded)
+    typer.echo(asyncio.run(new_account(os.environ, merchant, new)))
+
+
+@merchants.command("list")
+def list_merchants() -> None:
+    """Name all merchants."""
+    from paymux_cli import listing
+
+    _tell(asyncio.run(listing.merchants(os.environ)))
+
+
+@keys.command("list")
+def list_keys(merchant: Annotated[str, _MERCHANT]) -> None:
+    """Name a merchant's keys; the tokens themselves are kept nowhere."""
+    from paymux_cli import listing
+
+    _tell(asyncio.run(listing.keys(os.environ, merchant)))
+
+
+@keys.command("revoke")
+def revoke_key(
+    merchant: Annotated[str, _MERCHANT],
+    key: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")],
+) -> None:
+    """End a key's life, everywhere within five seconds."""
+    from paymux_cli import listing
+
+    asyncio.run(listing.revoke(os.environ, merchant, key))
+
+
+@accounts.command("list")
+def list_accounts(merchant: Annotated[str, _MERCHANT]) -> None:
+    """Name a merchant's gateway accounts in the order in which they are tried."""
+    from paymux_cli import listing
+
+    _tell(asyncio.run(listing.accounts(os.environ, merchant)))
+
+
+@accounts.command("disable")
+def disable_account(
+    merchant: Annotated[str, _MERCHANT], account: Annotated[str, typer.Argument(help="The account's id, ga_…")]
+) -> None:
+    """Send no new payment through an account; what it has begun goes on."""
+    from paymux_cli import listing
+
+    asyncio.run(listing.set_status(os.environ, merchant, account, status="disabled"))
+
+
+@accounts.command("enable")
+def enable_account(
+    merchant: Annotated[str, _MERCHANT], account: Annotated[str, typer.Argument(help="The account's id, ga_…")]
+) -> None:
+    """Send payments through an account again."""
+    from paymux_cli import listing
+
+    asyncio.run(listing.set_status(os.environ, merchant, account, status="enabled"))
+
+
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        typer.echo(line)
 
 
 if __name__ == "__main__":

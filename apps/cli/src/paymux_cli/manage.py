@@ -4,23 +4,28 @@ import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import asyncpg
 from rich.console import Console
 
 from paymux_api.settings import Reader, parse_peppers
 from paymux_cli.composition import Stack, open_stack
+from paymux_cli.embedded_postgres import CLUSTER_NAME
 from paymux_cli.refusals import WrongArgument, reaching_database
 from paymux_cli.settings import StackSettings, command_settings, database_url, given
-from paymux_connectors.registry import CONNECTORS
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS
 from paymux_core.api_keys import DEFAULT_SCOPES, Scope, hash_api_key, new_api_key
 from paymux_core.ids import Kind, parse_public_id, public_id
 from paymux_core.records import ApiKeyRow
 from paymux_postgres.api_keys import insert_api_key
 from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_account, insert_merchant
 from paymux_postgres.migrate import migrate
+from paymux_postgres.server_checks import read_server
 
 _KEY_RANDOM_BITS = 256
 _KEY_LIMITS = ("requests_per_second", "same_key_per_second")
@@ -28,10 +33,14 @@ _MERCHANT_LIMITS = (*_KEY_LIMITS, "confirms_per_second")
 
 
 @contextlib.asynccontextmanager
-async def _stack(environment: Mapping[str, str]) -> AsyncIterator[tuple[Stack, dict[str, str]]]:
+async def command_stack(environment: Mapping[str, str]) -> AsyncIterator[tuple[Stack, dict[str, str]]]:
+    """Open what a command works on. Raises: as open_stack; WrongArgument for a merchant that does not exist."""
     settings = command_settings(environment)
     async with open_stack(StackSettings.from_environment(settings), name="cli") as stack:
-        yield stack, settings
+        try:
+            yield stack, settings
+        except asyncpg.ForeignKeyViolationError:
+            raise WrongArgument("there is no such merchant; `paymux merchants list` names them") from None
 
 
 async def migrate_database(environment: Mapping[str, str]) -> None:
@@ -46,7 +55,7 @@ async def migrate_database(environment: Mapping[str, str]) -> None:
 async def new_merchant(environment: Mapping[str, str], name: str, *, limits: Sequence[str]) -> str:
     """Create a merchant; answers its id. Raises: WrongArgument."""
     chosen = parse_limits(limits, known=_MERCHANT_LIMITS)
-    async with _stack(environment) as (stack, _):
+    async with command_stack(environment) as (stack, _):
         return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits=chosen))
 
 
@@ -74,15 +83,15 @@ async def new_key(
     *,
     merchant: str,
     name: str,
-    scopes: Sequence[str] | None,
+    scopes: Sequence[Scope] | None,
     mode: str,
     limits: Sequence[str] = (),
 ) -> str:
     """Create an API key; answers the token. Raises: WrongArgument."""
-    merchant_id = _merchant(merchant)
+    merchant_id = merchant_id_of(merchant)
     own = parse_limits(limits, known=_KEY_LIMITS)
-    chosen = frozenset(Scope(scope) for scope in scopes) if scopes else DEFAULT_SCOPES
-    async with _stack(environment) as (stack, known):
+    chosen = frozenset(scopes) if scopes else DEFAULT_SCOPES
+    async with command_stack(environment) as (stack, known):
         return await add_key(stack, merchant_id, name=name, scopes=chosen, mode=mode, peppers=known, limits=own)
 
 
@@ -116,31 +125,63 @@ async def add_key(
     return token.token
 
 
-async def new_account(
-    environment: Mapping[str, str],
-    merchant: str,
-    gateway: str,
-    *,
-    base_url: str,
-    name: str,
-    priority: int,
-    mode: str,
-    secret: str,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """A gateway account as an operator describes it."""
+
+    gateway: str
+    base_url: str
+    name: str
+    priority: int
+    mode: str
+    secret: str = field(repr=False)
+    on_embedded_server: bool
+    """The operator knows that the embedded server is for trial, and wants live credentials on it all the same."""
+
+
+async def new_account(environment: Mapping[str, str], merchant: str, new: NewAccount) -> str:
     """Create a gateway account; answers its id. Raises: WrongArgument."""
-    merchant_id = _merchant(merchant)
-    if gateway not in CONNECTORS:
-        message = f"there is no gateway {gateway}; installed: {', '.join(sorted(CONNECTORS))}"
-        raise WrongArgument(message)
-    live = mode == "live"
-    if live and CONNECTORS[gateway].capabilities.test_only:
-        message = f"{gateway} is for tests only"
-        raise WrongArgument(message)
-    async with _stack(environment) as (stack, _):
+    merchant_id = merchant_id_of(merchant)
+    check_account(new)
+    live = new.mode == "live"
+    async with command_stack(environment) as (stack, _):
+        if live and not new.on_embedded_server and await _is_embedded(stack):
+            raise WrongArgument(
+                "the embedded server is for trial and tests: bring your own by PAYMUX_DATABASE_URL for live "
+                "credentials, or say --yes-embedded"
+            )
         account = await add_account(
-            stack, merchant_id, gateway, base_url=base_url, name=name, priority=priority, secret=secret, livemode=live
+            stack,
+            merchant_id,
+            new.gateway,
+            base_url=new.base_url,
+            name=new.name,
+            priority=new.priority,
+            secret=new.secret,
+            livemode=live,
         )
     return public_id(Kind.GATEWAY_ACCOUNT, account)
+
+
+def check_account(new: NewAccount) -> None:
+    """Refuse an account that cannot be meant. Raises: WrongArgument."""
+    if new.gateway not in CONNECTORS:
+        raise WrongArgument(f"there is no gateway {new.gateway}; installed: {', '.join(sorted(CONNECTORS))}")
+    live = new.mode == "live"
+    if live and CONNECTORS[new.gateway].capabilities.test_only:
+        raise WrongArgument(f"{new.gateway} is for tests only")
+    # Stripe and others write the mode into their keys: sk_live_…, rk_test_….
+    if ("_test_" if live else "_live_") in new.secret:
+        raise WrongArgument(f"the secret says that it is not for {new.mode} mode; give --mode, or another secret")
+    address = urlsplit(new.base_url)
+    allowed = {"https"} if live else {"https", "http", *IN_PROCESS}
+    if address.scheme not in allowed or not address.hostname or address.username or address.query or address.fragment:
+        raise WrongArgument(f"--base-url: give an {' or '.join(sorted(allowed))} address in {new.mode} mode")
+
+
+async def _is_embedded(stack: Stack) -> bool:
+    async with stack.store.pool.connection() as connection:
+        return (await read_server(connection))["cluster"] == CLUSTER_NAME
 
 
 async def add_account(
@@ -166,7 +207,8 @@ async def add_account(
     return account_id
 
 
-def _merchant(text: str) -> UUID:
+def merchant_id_of(text: str) -> UUID:
+    """Read a merchant's id. Raises: WrongArgument."""
     found = parse_public_id(Kind.MERCHANT, text)
     if found is None:
         message = f"{text} is no merchant id; it looks like mer_01j…"

@@ -75,6 +75,14 @@ async def move_gateway_account(pool: Pool, *, merchant_id: UUID, account_id: UUI
         await connection.execute(SQL["move_gateway_account"], merchant_id, account_id, base_url, at)
 
 
+async def set_gateway_account_status(
+    pool: Pool, *, merchant_id: UUID, account_id: UUID, status: str, at: datetime
+) -> bool:
+    """Enable, drain or disable an account; False if the merchant has no such account."""
+    async with pool.connection() as connection:
+        return bool(await connection.fetch(SQL["set_gateway_account_status"], merchant_id, account_id, status, at))
+
+
 async def list_gateway_accounts(pool: Pool, merchant_id: UUID) -> list[AccountRow]:
     """List a merchant's accounts in the order in which they are tried."""
     rows = await pool.fetch(SQL["list_gateway_accounts"], merchant_id)

@@ -16,6 +16,11 @@ values ($1, $2, $3, $4, 'enabled', $5, $6, $7, $8, $9, $9)
 update gateway_accounts set base_url = $3, updated_at = $4 where merchant_id = $1 and id = $2
 returning id
 
+-- set_gateway_account_status --
+-- Take an account out of routing, or put it back; what it has begun goes on either way.
+update gateway_accounts set status = $3, updated_at = $4 where merchant_id = $1 and id = $2
+returning id
+
 -- list_gateway_accounts --
 -- A merchant's accounts in the order in which they are tried.
 select id, gateway, name, status, livemode, base_url, priority, credentials

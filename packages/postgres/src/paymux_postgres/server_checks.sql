@@ -6,6 +6,7 @@ select current_setting('server_version_num')::integer as version,
        current_setting('fsync') as fsync,
        current_setting('full_page_writes') as full_page_writes,
        current_setting('synchronous_commit') as synchronous_commit,
+       current_setting('cluster_name') as cluster,
        session_user::text as login,
        (select r.rolsuper or r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = session_user) as bypasses_guards,
        pg_catalog.pg_has_role(session_user, n.nspowner, 'member')
