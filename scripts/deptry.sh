@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 failed=0
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 for toml in packages/*/pyproject.toml apps/*/pyproject.toml; do
     member=$(dirname "$toml")
     compgen -G "$member/src/*/__init__.py" >/dev/null || continue
@@ -10,7 +12,6 @@ for toml in packages/*/pyproject.toml apps/*/pyproject.toml; do
     # DEP003 "only transitive" cannot tell our own editable members from others' packages.
     (cd "$member" && ../../.venv/bin/deptry . --extend-exclude tests --known-first-party "$(basename src/*)" \
         --package-module-name-map "paymux-core=paymux_core,paymux-flows=paymux_flows,paymux-postgres=paymux_postgres,paymux-connectors=paymux_connectors,paymux-testkit=paymux_testkit,paymux-api=paymux_api,paymux-worker=paymux_worker" \
-        --ignore DEP002,DEP003 >/tmp/deptry.$$ 2>&1) || { echo "$member"; cat /tmp/deptry.$$; failed=1; }
+        --ignore DEP002,DEP003 >"$said" 2>&1) || { echo "$member"; cat "$said"; failed=1; }
 done
-rm -f /tmp/deptry.$$
 exit $failed
