@@ -311,9 +311,9 @@ MUTANTS = (
         "nothing is sent for an attempt that was closed while its object was reserved",
         (
             Edit(
-                _CHARGING,
-                "        if not remembered:\n            raise AttemptMovedOn(provider_payment_id)\n",
-                "        assert remembered or deps\n",
+                _DRIVER,
+                "                    if not await course.remember(step.provider_payment_id):\n",
+                "                    if await course.remember(step.provider_payment_id) is None:\n",
             ),
         ),
     ),

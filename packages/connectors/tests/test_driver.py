@@ -43,7 +43,7 @@ def charge_body(**fields: object) -> bytes:
     return json.dumps(document | fields).encode()
 
 
-async def remember_nothing(provider_payment_id: str) -> None:
+async def remember_nothing(provider_payment_id: str) -> bool:
     pytest.fail(f"nothing is reserved here, but {provider_payment_id} was")
 
 
@@ -241,10 +241,11 @@ async def test_the_id_is_committed_before_the_next_request_goes_out(
     gateway = await gateway_of(answers_all)
     seen_at_commit: list[int] = []
 
-    async def commit(provider_payment_id: str) -> None:
+    async def commit(provider_payment_id: str) -> bool:
         await asyncio.sleep(0)
         assert provider_payment_id == "pi_1"
         seen_at_commit.append(len(gateway.requests))
+        return True
 
     def exchange(account: GatewayAccount, call: ChargeCall) -> Exchange:
         yield request_to(account.base_url, verb=Verb.RESERVE)
@@ -266,7 +267,7 @@ async def test_an_id_that_cannot_be_committed_stops_the_exchange(
     gateway = await gateway_of(answers_all)
     closed: list[bool] = []
 
-    async def no_database(provider_payment_id: str) -> None:
+    async def no_database(provider_payment_id: str) -> bool:
         raise ConnectionRefusedError(provider_payment_id)
 
     def exchange(account: GatewayAccount, call: ChargeCall) -> Exchange:
@@ -281,6 +282,29 @@ async def test_an_id_that_cannot_be_committed_stops_the_exchange(
         await scripted(exchange).authorize(account(gateway.url, "scripted"), CALL, limits=limits, remember=no_database)
     assert closed == [True]
     assert gateway.connections == []
+
+
+async def test_an_id_that_is_refused_ends_the_exchange_and_keeps_what_was_sent(
+    scripted: Callable[..., HttpGateways], gateway_of: GatewayOf, limits: CallLimits
+) -> None:
+    gateway = await gateway_of(answers_all)
+
+    async def moved_on(_provider_payment_id: str) -> bool:
+        return False
+
+    def exchange(account: GatewayAccount, call: ChargeCall) -> Exchange:
+        yield request_to(account.base_url, verb=Verb.RESERVE)
+        yield Remember("pi_1")
+        yield request_to(account.base_url)
+        return Captured("pi_1", call.money)
+
+    result = await scripted(exchange).authorize(
+        account(gateway.url, "scripted"), CALL, limits=limits, remember=moved_on
+    )
+    assert result.outcome == Unknown(UnknownReason.SUPERSEDED)
+    assert [(i.verb, i.outcome) for i in result.interactions] == [(Verb.RESERVE, "unknown:superseded")]
+    assert result.remembered is None
+    assert len(gateway.requests) == 1
 
 
 async def test_a_connector_that_raises_leaves_an_unknown_outcome_and_its_interactions(

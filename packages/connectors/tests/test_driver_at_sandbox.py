@@ -34,7 +34,7 @@ def account(url: str, gateway: str = "mock") -> GatewayAccount:
     return GatewayAccount("ga_1", gateway, url, {"api_key": SECRET}, livemode=False)
 
 
-async def remember_nothing(provider_payment_id: str) -> None:
+async def remember_nothing(provider_payment_id: str) -> bool:
     pytest.fail(f"nothing is reserved here, but {provider_payment_id} was")
 
 

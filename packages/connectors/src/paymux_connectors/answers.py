@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
+from paymux_connectors.redaction import printable
 from paymux_core.exchange import Answer, Exchange, HttpRequest, NoReply, NotSent, TransportError
 from paymux_core.outcomes import Advice, DeclineCode, NotExecuted, Refusal, Unknown, UnknownReason
 
@@ -129,7 +130,7 @@ def member(document: JsonObject, name: str) -> JsonObject:
 def text(document: JsonObject, name: str) -> str | None:
     """Give the non-empty string under `name`, None if there is none, or one too long for an address or a sentence."""
     value = document.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
+    return printable(value) if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
 
 
 def identifier(document: JsonObject, name: str) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from paymux_connectors.redaction import secrets_in, without_secrets
+from paymux_connectors.redaction import printable, secrets_in, without_secrets
 from paymux_connectors.transport import Sent, Transport
 from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount
 from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Interaction, NotSent, Remember
@@ -32,6 +32,7 @@ from paymux_core.ports import CallLimits, CallResult, Clock, Ids, RememberProvid
 _log = logging.getLogger(__name__)
 REQUESTS_MAX = 16
 """More than any exchange needs; a connector that asks on and on is broken."""
+_REQUEST_ID_MAX = 200
 CONTINUED = "continued"
 """The outcome of a request that the exchange went on after."""
 
@@ -55,6 +56,7 @@ class _Course:
     interactions: list[Interaction] = field(default_factory=list)
     echoed: set[str] = field(default_factory=set)
     charge_repeated: bool = False
+    remembered: str | None = None
 
 
 class HttpGateways:
@@ -115,7 +117,10 @@ class HttpGateways:
         try:
             while isinstance(step, (HttpRequest, Remember)):
                 if isinstance(step, Remember):
-                    await course.remember(step.provider_payment_id)
+                    if not await course.remember(step.provider_payment_id):
+                        step = Unknown(UnknownReason.SUPERSEDED)
+                        break
+                    course.remembered = step.provider_payment_id
                     reply = None
                 elif len(course.interactions) >= REQUESTS_MAX:
                     step = Unknown(UnknownReason.UNCLASSIFIED, "too many requests")
@@ -159,7 +164,7 @@ class HttpGateways:
                 http_status=None if answer is None else answer.http_status,
                 transport_error=None if isinstance(reply, Answer) else reply.error,
                 idempotency_key=request.idempotency_key,
-                gateway_request_id=None if answer is None else answer.headers.get(course.connector.request_id_header),
+                gateway_request_id=None if answer is None else _request_id(answer, course.connector),
                 request=request.body_safe,
                 response={} if answer is None else _answer_kept(answer, course),
                 response_sha256=None if answer is None else hashlib.sha256(answer.body).digest(),
@@ -167,6 +172,11 @@ class HttpGateways:
             )
         )
         return sent
+
+
+def _request_id(answer: Answer, connector: Connector) -> str | None:
+    value = answer.headers.get(connector.request_id_header)
+    return None if value is None else printable(value[:_REQUEST_ID_MAX])
 
 
 def _advance(exchange: Exchange, reply: HttpReply | None, connector: Connector) -> HttpRequest | Remember | Outcome:
@@ -199,7 +209,7 @@ def _finish(outcome: Outcome, course: _Course) -> CallResult:
             outcome=outcome_name(outcome),
             provider_payment_id=getattr(outcome, "provider_payment_id", None),
         )
-    return CallResult(outcome, tuple(course.interactions))
+    return CallResult(outcome, tuple(course.interactions), course.remembered)
 
 
 def outcome_name(outcome: Outcome) -> str:
@@ -253,7 +263,7 @@ def _answered(responder: Callable[[HttpRequest], HttpReply]) -> _Send:
     return send
 
 
-async def _remember_nothing(provider_payment_id: str) -> None:
+async def _remember_nothing(provider_payment_id: str) -> bool:
     """Look-ups reserve nothing, so a connector that remembers in one is broken. Raises: AssertionError."""
     message = f"a look-up wants to remember {provider_payment_id}"
     raise AssertionError(message)

@@ -193,7 +193,7 @@ def _read_charge_answer(answer: Answer, call: ChargeCall) -> Outcome:
         case 400, "idempotency_key_reused":
             return Unknown(UnknownReason.REQUEST_MISMATCH, "idempotency_key_reused")
         case 400 | 422, str():
-            return Declined(_invalid_request(document))
+            return Declined(_invalid_request(document), stored=False)
         case status, _:
             return answers.unmapped(f"http_{status} {code}")
 

@@ -106,7 +106,7 @@ def read_charge_refusal(answer: Answer, error: JsonObject, *, attempt_id: str) -
         case 402, "card_error":
             return Declined(read_decline(error, member(intent, "latest_charge")), identifier(intent, "id"))
         case 400, "card_error" | "invalid_request_error":
-            return Declined(read_invalid_request(error), identifier(intent, "id"))
+            return Declined(read_invalid_request(error), identifier(intent, "id"), stored=False)
         case status, kind:
             return answers.unmapped(f"http_{status} {kind} {text(error, 'code')}")
 

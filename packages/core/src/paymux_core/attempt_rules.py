@@ -46,7 +46,8 @@ class History:
     """What an attempt has been through before this outcome.
 
     `money_requested`: an earlier request that can take money was sent, or nobody can say that it was not. `fenced`: a
-    cancel was sent to obtain `voided`, whatever came of it.
+    cancel was sent to obtain `voided`, whatever came of it. `booked`: the gateway's ids of what is accounted for, the
+    attempt's success and its late charges.
     """
 
     status: AttemptStatus
@@ -55,6 +56,7 @@ class History:
     was_requires_action: bool
     fenced: bool
     caching: Caching
+    booked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ def judge(outcome: Outcome, *, asked: Asked, history: History) -> Verdict:
             return _judge_action(asked, history)
         case Pending(reason=reason):
             return _if_possible(AttemptEvent.WAIT, reason, history)
-        case Declined(refusal=refusal):
-            return _judge_decline(refusal, asked, history)
+        case Declined():
+            return _judge_decline(outcome, asked, history)
         case NotExecuted(refusal=refusal):
             return _judge_not_executed(refusal, asked, history)
         case Voided():
@@ -111,9 +113,10 @@ def _judge_action(asked: Asked, history: History) -> Verdict:
 
 
 def _judge_money(outcome: Captured | Authorized, money: Money, asked: Asked, history: History) -> Verdict:
-    if history.status is AttemptStatus.SUCCEEDED:
+    if outcome.provider_payment_id in history.booked:
         return Verdict(None, _NOTHING)
     if history.status in ATTEMPT_CLOSED:
+        # Also beside a success: a second real charge has to be on record, or nobody gives it back.
         return Verdict(None, "late_charge", review="late_charge", late=True)
     if money != history.money:
         # Nothing ever books an amount that the gateway did not confirm.
@@ -122,11 +125,13 @@ def _judge_money(outcome: Captured | Authorized, money: Money, asked: Asked, his
     return _if_possible(event, "charged" if event is AttemptEvent.SUCCEED else "authorized", history)
 
 
-def _judge_decline(refusal: Refusal, asked: Asked, history: History) -> Verdict:
+def _judge_decline(declined: Declined, asked: Asked, history: History) -> Verdict:
+    refusal = declined.refusal
     closes = {
         Asked.CHARGE: not history.money_requested,
         Asked.LOOK_UP: True,
-        Asked.RESEND: history.caching is Caching.ALL,
+        # Only an answer that is kept under the key is also the answer to the request that was sent before.
+        Asked.RESEND: history.caching is Caching.ALL and declined.stored,
         Asked.FENCE: False,
     }[asked]
     if history.was_requires_action:

@@ -7,6 +7,9 @@ from paymux_core.attempt_rules import Verdict
 from paymux_core.records import Attempt, Payment
 from paymux_core.transitions import AttemptStatus
 
+ANSWERED_BY_GATEWAY = frozenset({"deadline", "unmapped_answer", "request_mismatch", "handler_failed"})
+"""Reasons of reviews that ask what became of a payment: the gateway's final answer closes them by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -33,5 +36,5 @@ def events_of(before: Payment, after: Payment, attempt: Attempt, verdict: Verdic
         yield Told("payment.needs_review", verdict.review, public=True)
     if moved:
         yield Told(f"payment.{after.status}", verdict.reason, public=True, changes_status=True)
-        if before.review is not None and after.finalized_at is not None:
+        if len(after.reviews) < len(before.reviews):
             yield Told("payment.review_resolved", "gateway_answered", public=True)

@@ -106,10 +106,15 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The gateway refused, definitely, and says why."""
+    """The gateway refused, definitely, and says why.
+
+    `stored`: the gateway keeps this answer under the key, as it does with a decline of the card. A refusal of the
+    request as invalid is not kept: it says nothing of an earlier request with the same key.
+    """
 
     refusal: Refusal
     provider_payment_id: str | None = None
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,8 @@ class UnknownReason(StrEnum):
     """The gateway did not let us cancel and does not say what became of the charge."""
     INTEGRITY_MISMATCH = "integrity_mismatch"
     """Amount or currency differ from the attempt's: nothing is booked, a person has to look."""
+    SUPERSEDED = "superseded"
+    """The attempt was closed, or got another object, while this one was reserved: nothing more was sent."""
     PROCESS_LOST = "process_lost"
     """Our process died between sending and recording."""
     UNCLASSIFIED = "unclassified"

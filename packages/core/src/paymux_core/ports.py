@@ -10,8 +10,8 @@ from paymux_core.connector import Capabilities, ChargeCall, GatewayAccount
 from paymux_core.exchange import Interaction
 from paymux_core.outcomes import Outcome
 
-RememberProviderPayment = Callable[[str], Awaitable[None]]
-"""Commits the gateway's id of a reserved object; returns only when it is durable."""
+RememberProviderPayment = Callable[[str], Awaitable[bool]]
+"""Commits the gateway's id of a reserved object; True only when it is durable. False: nothing more may be sent."""
 
 
 class Clock(Protocol):
@@ -60,10 +60,14 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The outcome of one call, and one interaction per request on the wire, oldest first."""
+    """The outcome of one call, and one interaction per request on the wire, oldest first.
+
+    `remembered` is the gateway's id that was committed during the call.
+    """
 
     outcome: Outcome
     interactions: Sequence[Interaction]
+    remembered: str | None = None
 
 
 class Gateways(Protocol):

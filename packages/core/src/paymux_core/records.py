@@ -129,7 +129,13 @@ class Payment:
     finalized_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
     late_charges: tuple[LateCharge, ...] = ()
-    review: OpenReview | None = None
+    reviews: tuple[OpenReview, ...] = ()
+    """Those that are open, oldest first."""
+
+    @property
+    def review(self) -> OpenReview | None:
+        """The review a merchant is shown: the oldest."""
+        return self.reviews[0] if self.reviews else None
 
 
 @dataclass(frozen=True, slots=True)

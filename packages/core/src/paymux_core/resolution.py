@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from paymux_core.attempt_rules import Asked, History, Verdict, judge
 from paymux_core.clocks import ATTEMPTS_MAX, DAY_SECONDS, Clocks, after, pause_after_check
 from paymux_core.connector import Caching
+from paymux_core.events import ANSWERED_BY_GATEWAY
 from paymux_core.exchange import Interaction
 from paymux_core.money import Money
 from paymux_core.outcomes import (
@@ -72,10 +73,13 @@ class Resolution:
 def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) -> Resolution:
     """Work out what a finding does. The payment's attempts are replaced; counters and version are the caller's."""
     before = payment.attempts[number - 1]
-    verdict = judge(finding.outcome, asked=finding.asked, history=_history(before, finding))
+    verdict = judge(finding.outcome, asked=finding.asked, history=_history(payment, before, finding))
     attempt = _checked_in_time(_attempt_after(before, verdict, finding, clocks), payment, finding.now)
     if finding.review is not None and attempt.status not in ATTEMPT_CLOSED and payment.review is None:
         verdict = replace(verdict, review=finding.review)
+    if any(review.reason == verdict.review for review in payment.reviews):
+        # A person knows already.
+        verdict = replace(verdict, review=None)
     moves_on = _may_move_on(payment, attempt, verdict, finding)
     attempts = tuple(attempt if a.number == number else a for a in payment.attempts)
     if verdict.event is None:
@@ -85,10 +89,17 @@ def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) 
         changed = replace(payment, attempts=attempts, updated_at=finding.now)
     else:
         changed = _payment_after(payment, event, attempts, attempt, finding, clocks=clocks)
-    return Resolution(changed, attempt, verdict, moves_on)
+    return Resolution(_answered(changed), attempt, verdict, moves_on)
 
 
-def _history(attempt: Attempt, finding: Finding) -> History:
+def _answered(payment: Payment) -> Payment:
+    """Close the reviews that only asked how the payment would end."""
+    if payment.finalized_at is None or not payment.reviews:
+        return payment
+    return replace(payment, reviews=tuple(r for r in payment.reviews if r.reason not in ANSWERED_BY_GATEWAY))
+
+
+def _history(payment: Payment, attempt: Attempt, finding: Finding) -> History:
     earlier_in_call = any(i.verb.moves_money and i.bytes_sent for i in finding.interactions[:-1])
     return History(
         status=attempt.status,
@@ -97,7 +108,14 @@ def _history(attempt: Attempt, finding: Finding) -> History:
         was_requires_action=attempt.was_requires_action,
         fenced=attempt.fence_count > 0,
         caching=finding.caching,
+        booked=_booked(payment, attempt),
     )
+
+
+def _booked(payment: Payment, attempt: Attempt) -> frozenset[str]:
+    late = {c.provider_payment_id for c in payment.late_charges if c.attempt_number == attempt.number}
+    succeeded = attempt.status is AttemptStatus.SUCCEEDED and attempt.provider_payment_id is not None
+    return frozenset(late | {attempt.provider_payment_id} if succeeded and attempt.provider_payment_id else late)
 
 
 def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: Clocks) -> Attempt:
@@ -260,7 +278,8 @@ def _payment_after(
         finalized_at=finding.now if status in PAYMENT_TERMINAL else None,
     )
     if status is PaymentStatus.REQUIRES_CAPTURE and isinstance(outcome, Authorized):
-        return replace(common, amount_capturable=outcome.money.amount)
+        # The money is held: from here on the attempt's own check looks after it, not the deadline of an unknown.
+        return replace(common, amount_capturable=outcome.money.amount, processing_deadline_at=None)
     if status is PaymentStatus.REQUIRES_ACTION and isinstance(outcome, RequiresAction):
         deadline = after(finding.now, clocks.action_deadline)
         action: NextAction = outcome.next_action

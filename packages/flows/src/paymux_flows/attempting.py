@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from paymux_core.clocks import after, pause_after_check
@@ -10,7 +11,7 @@ from paymux_core.errors import GatewayUnavailable, NoEligibleGateway
 from paymux_core.ids import Kind, attempt_id, public_id
 from paymux_core.money import Money
 from paymux_core.outcomes import DeclineCode
-from paymux_core.ports import CallLimits
+from paymux_core.ports import CallLimits, RememberProviderPayment
 from paymux_core.records import Attempt, Payment, PaymentMethod
 from paymux_core.routing import Candidate, Choice, choose_account, fitting
 from paymux_core.transitions import AttemptStatus
@@ -47,6 +48,21 @@ def call_of(payment: Payment, attempt: Attempt) -> ChargeCall:
     )
 
 
+def remembering(payment: Payment, attempt: Attempt, deps: Deps) -> RememberProviderPayment:
+    """Give what commits the gateway's id of a reserved object; it says no if the attempt was closed or has another."""
+
+    async def remember(provider_payment_id: str) -> bool:
+        return await deps.store.remember_provider_payment(
+            merchant_id=payment.merchant_id,
+            payment_id=payment.id,
+            number=attempt.number,
+            provider_payment_id=provider_payment_id,
+            at=deps.clock.now(),
+        )
+
+    return remember
+
+
 def first_choice(payment: Payment, method: PaymentMethod, candidates: Sequence[Candidate]) -> Choice:
     """Choose the account of the first attempt. Raises: NoEligibleGateway, GatewayUnavailable."""
     fit = fitting(candidates, currency=payment.currency, method=method, livemode=payment.livemode)
@@ -79,10 +95,9 @@ def next_choice(payment: Payment, attempt: Attempt, candidates: Sequence[Candida
     return None
 
 
-def new_attempt(payment: Payment, intent: Intent, choice: Choice, deps: Deps) -> Attempt:
-    """Build the first attempt of a payment; its check comes when the call must be over."""
-    now = deps.clock.now()
-    first_check = pause_after_check(checks=0, age=now - now, jitter=deps.rng.uniform(), clocks=deps.clocks)
+def new_attempt(payment: Payment, intent: Intent, choice: Choice, now: datetime, deps: Deps) -> Attempt:
+    """Build the next attempt of a payment; its check comes when the call must be over."""
+    first_check = pause_after_check(checks=0, age=timedelta(), jitter=deps.rng.uniform(), clocks=deps.clocks)
     attempt = Attempt(
         payment_id=payment.id,
         number=len(payment.attempts) + 1,

@@ -1,11 +1,11 @@
 """Charge an opened attempt and record what came back; go on to the next attempt while that is allowed and in time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate
-from paymux_flows.attempting import call_of, money_limits
+from paymux_flows.attempting import call_of, money_limits, remembering
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
 
@@ -23,10 +23,6 @@ class Charge:
     opened_at: float
     budget_ends_at: float
     actor: str
-
-
-class AttemptMovedOn(Exception):
-    """The attempt was closed, or holds another id, while its object was reserved: nothing more is sent."""
 
 
 async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Recorded:
@@ -53,27 +49,13 @@ def _in_time(step: Charge, deps: Deps) -> bool:
 
 async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
     payment, attempt = step.payment, step.attempt
-
-    async def remember(provider_payment_id: str) -> None:
-        remembered = await deps.store.remember_provider_payment(
-            merchant_id=payment.merchant_id,
-            payment_id=payment.id,
-            number=attempt.number,
-            provider_payment_id=provider_payment_id,
-            at=deps.clock.now(),
-        )
-        if not remembered:
-            raise AttemptMovedOn(provider_payment_id)
-
-    account = step.candidate.account
     limits = money_limits(deps, opened_at=step.opened_at, budget_ends_at=step.budget_ends_at)
-    try:
-        result = await deps.gateways.authorize(account, call_of(payment, attempt), limits=limits, remember=remember)
-    except AttemptMovedOn:
-        loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
-        return Recorded(loaded or payment)
+    remember = remembering(payment, attempt, deps)
+    result = await deps.gateways.authorize(
+        step.candidate.account, call_of(payment, attempt), limits=limits, remember=remember
+    )
     report = Report(
-        payment=payment,
+        payment=_knowing(payment, attempt, result.remembered),
         number=attempt.number,
         asked=asked,
         outcome=result.outcome,
@@ -84,3 +66,11 @@ async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
         inline=_in_time(step, deps),
     )
     return await record_outcome(report, deps)
+
+
+def _knowing(payment: Payment, attempt: Attempt, provider_payment_id: str | None) -> Payment:
+    """The payment with the id that was committed during the call, as its row has it."""
+    if provider_payment_id is None:
+        return payment
+    known = replace(attempt, provider_payment_id=provider_payment_id)
+    return replace(payment, attempts=tuple(known if a.number == known.number else a for a in payment.attempts))

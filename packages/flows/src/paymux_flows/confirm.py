@@ -74,7 +74,7 @@ def phase_one(
     deps: Deps,
 ) -> PhaseOne:
     """Build what phase 1 writes."""
-    attempt = new_attempt(payment, intent, choice, deps)
+    attempt = new_attempt(payment, intent, choice, deps.clock.now(), deps)
     seconds = min(deps.clocks.processing_deadline, float(choice.candidate.capabilities.unknown_deadline_seconds))
     return PhaseOne(
         payment=payment,

@@ -42,10 +42,10 @@ async def _create_and_confirm(command: CreatePayment, payment: Payment, deps: De
     intent = Intent(method, command.return_url, command.off_session, command.caller.request_id)
     phase = phase_one(payment, intent, choice, command.caller, command.key, success_status=CREATED, deps=deps)
     new = NewPayment(payment, None, _actor(command), command.caller.request_id)
-    if await deps.store.create_and_open(new, phase):
-        moved = PhaseOneResult.MOVED
-        return await go_on(phase, choice.candidate, moved, budget_ends_at, success_status=CREATED, deps=deps)
-    return await _told_why(command, deps)
+    result = await deps.store.create_and_open(new, phase)
+    if result is PhaseOneResult.NOT_MOVED:
+        return await _told_why(command, deps)
+    return await go_on(phase, choice.candidate, result, budget_ends_at, success_status=CREATED, deps=deps)
 
 
 def _born(command: CreatePayment, deps: Deps) -> Payment:

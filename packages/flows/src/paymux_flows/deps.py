@@ -30,7 +30,7 @@ class Store(Protocol):
         """Insert a payment; False if its reference or key is taken."""
         ...
 
-    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> bool:
+    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> PhaseOneResult:
         """Insert a payment and run its phase 1 in one commit."""
         ...
 

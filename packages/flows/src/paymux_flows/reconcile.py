@@ -17,8 +17,8 @@ from paymux_core.records import Attempt, Payment
 from paymux_core.resolution import next_check_after
 from paymux_core.routing import Candidate
 from paymux_core.transitions import ATTEMPT_CLOSED, AttemptStatus
-from paymux_flows.attempting import asking_limits, call_of, candidate_of
-from paymux_flows.charging import AttemptMovedOn, Charge, charge
+from paymux_flows.attempting import asking_limits, call_of, candidate_of, remembering
+from paymux_flows.charging import Charge, charge
 from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
 from paymux_flows.reviewing import DEADLINE, call_a_person
@@ -149,24 +149,12 @@ async def _fence(step: _Check, deps: Deps) -> tuple[_Check, bool]:
     """Cancel at the gateway; done if the attempt is closed by it."""
     payment, attempt = step.payment, step.attempt
 
-    async def remember(provider_payment_id: str) -> None:
-        remembered = await deps.store.remember_provider_payment(
-            merchant_id=payment.merchant_id,
-            payment_id=payment.id,
-            number=attempt.number,
-            provider_payment_id=provider_payment_id,
-            at=deps.clock.now(),
-        )
-        if not remembered:
-            raise AttemptMovedOn(provider_payment_id)
-
-    try:
-        result = await deps.gateways.fence(
-            step.candidate.account, call_of(payment, attempt), limits=asking_limits(deps), remember=remember
-        )
-    except AttemptMovedOn:
-        # Another object is the attempt's: to cancel this one would prove nothing about that one.
-        return step, True
+    result = await deps.gateways.fence(
+        step.candidate.account,
+        call_of(payment, attempt),
+        limits=asking_limits(deps),
+        remember=remembering(payment, attempt, deps),
+    )
     recorded = await _record(step, result, Asked.FENCE, deps)
     if recorded.opened is not None and recorded.candidate is not None:
         await _charge_next(recorded, deps, step.actor)

@@ -63,9 +63,8 @@ async def record_outcome(report: Report, deps: Deps) -> Recorded:
     """
     payment = report.payment
     for _ in range(ROUNDS_MAX):
-        candidates = await deps.accounts.candidates(payment.merchant_id)
+        phase, choice = await _phase_two(payment, report, deps)
         sent_at = deps.clock.monotonic()
-        phase, choice = _phase_two(payment, report, candidates, deps)
         if await deps.store.record_outcome(phase):
             candidate = None if choice is None else choice.candidate
             again = choice is not None and choice.reason == "same_account_again"
@@ -89,9 +88,7 @@ def _as_written(phase: PhaseTwo) -> Payment:
     return replace(phase.after, attempts=attempts)
 
 
-def _phase_two(
-    payment: Payment, report: Report, candidates: Sequence[Candidate], deps: Deps
-) -> tuple[PhaseTwo, Choice | None]:
+async def _phase_two(payment: Payment, report: Report, deps: Deps) -> tuple[PhaseTwo, Choice | None]:
     now = deps.clock.now()
     finding = Finding(
         outcome=report.outcome,
@@ -105,17 +102,20 @@ def _phase_two(
         retry_after_seconds=report.outcome.retry_after_seconds if isinstance(report.outcome, Unknown) else None,
     )
     resolution = resolve(payment, report.number, finding, clocks=deps.clocks)
-    choice = next_choice(payment, resolution.attempt, candidates) if resolution.moves_on else None
-    if resolution.moves_on and choice is None:
+    if not resolution.moves_on:
+        return _written(payment, resolution, None, report, deps), None
+    # Only here: an answer about money is never held up by the list of accounts.
+    choice = next_choice(payment, resolution.attempt, await deps.accounts.candidates(payment.merchant_id))
+    if choice is None:
         resolution = resolve(payment, report.number, replace(finding, retry_account=False), clocks=deps.clocks)
-    opened = _opened(resolution, choice, report, deps) if choice is not None else None
-    return _written(payment, resolution, opened, report, deps), choice
+        return _written(payment, resolution, None, report, deps), None
+    return _written(payment, resolution, _opened(resolution, choice, report, deps), report, deps), choice
 
 
 def _opened(resolution: Resolution, choice: Choice, report: Report, deps: Deps) -> Attempt:
     previous = resolution.attempt
     intent = Intent(previous.payment_method, previous.return_url, previous.off_session, report.request_id)
-    attempt = new_attempt(resolution.payment, intent, choice, deps)
+    attempt = new_attempt(resolution.payment, intent, choice, resolution.attempt.updated_at, deps)
     # Nobody calls it in this request: the worker does, at once.
     return attempt if report.inline else replace(attempt, next_check_at=attempt.created_at)
 
@@ -139,7 +139,7 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
     review = None if verdict.review is None else NewReview(deps.ids.new(), verdict.review, report.number)
     late = _late_charge(report, resolution, deps) if verdict.late else None
     after_ = replace(
-        _payment_written(before, resolution, opened, review, late),
+        _payment_written(resolution, opened, review, late),
         version=before.version + 1,
         event_position=before.event_position + len(told),
         event_sequence=before.event_sequence + sum(event.public for event in told),
@@ -154,7 +154,6 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
 
 
 def _payment_written(
-    before: Payment,
     resolution: Resolution,
     opened: Attempt | None,
     review: NewReview | None,
@@ -164,10 +163,8 @@ def _payment_written(
     now = resolution.attempt.updated_at
     if opened is not None:
         payment = replace(payment, attempts=(*payment.attempts, opened), gateway=opened.gateway)
-    if payment.finalized_at is not None and before.finalized_at is None and payment.review is not None:
-        payment = replace(payment, review=None)
-    if review is not None and payment.review is None:
-        payment = replace(payment, review=OpenReview(review.id, review.reason, now))
+    if review is not None:
+        payment = replace(payment, reviews=(*payment.reviews, OpenReview(review.id, review.reason, now)))
     if late is not None:
         charge = LateCharge(
             late.id, late.attempt_number, late.gateway, late.provider_payment_id, late.amount, late.currency, "open",

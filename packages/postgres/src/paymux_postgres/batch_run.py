@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import asyncpg
 
-from paymux_core.errors import StorageUnavailable
+from paymux_core.errors import Refused, StorageUnavailable
 from paymux_core.ports import Rng
-from paymux_postgres.connections import CommitUnknown, conflict_refused, is_conflict
+from paymux_postgres.connections import CommitUnknown, is_conflict, refused_for
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,23 +27,41 @@ async def run_batch(
 ) -> Sequence[Result | Exception]:
     """Run items as one statement; a result or an exception per item, so one bad row never fails its neighbours.
 
-    An error that the *server reports* committed nothing: conflicts are tried once more as a whole, then every item
-    runs alone. A lost connection may have committed: `after_loss` looks first. Raises: StorageUnavailable.
+    An error that the *server reports* committed nothing, nor did one before sending: conflicts are tried once more as a
+    whole, then every item runs alone. A lost connection may have committed: `after_loss` looks first.
+    Raises: StorageUnavailable.
     """
     try:
         return await _survive_losses(items, together=together, after_loss=after_loss)
-    except asyncpg.PostgresError as error:
-        if is_conflict(error):
-            await asyncio.sleep(RETRY_PAUSE_SECONDS * (0.5 + rng.uniform()))
-            try:
-                return await _survive_losses(items, together=together, after_loss=after_loss)
-            except asyncpg.PostgresError as again:
-                error = again
-        if len(items) == 1:
-            return [conflict_refused() if is_conflict(error) else error]
+    except Refused:
+        raise
+    except Exception as first:  # noqa: BLE001  whatever it is, it may be one item's alone
+        error = first
+    if is_conflict(error):
+        await asyncio.sleep(RETRY_PAUSE_SECONDS * (0.5 + rng.uniform()))
+        try:
+            return await _survive_losses(items, together=together, after_loss=after_loss)
+        except asyncpg.PostgresError as again:
+            error = again
+    if len(items) == 1:
+        return [refused_for(error) or error]
+    return await _one_by_one(items, together=together, after_loss=after_loss, rng=rng)
+
+
+async def _one_by_one(
+    items: Sequence[Item],
+    *,
+    together: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    after_loss: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+    rng: Rng,
+) -> Sequence[Result | Exception]:
     results: list[Result | Exception] = []
     for item in items:
-        results.extend(await run_batch([item], together=together, after_loss=after_loss, rng=rng))
+        try:
+            results.extend(await run_batch([item], together=together, after_loss=after_loss, rng=rng))
+        except Refused as refused:
+            # The server is gone: those before this one have their results, those after it are not tried.
+            return [*results, *[refused] * (len(items) - len(results))]
     return results
 
 

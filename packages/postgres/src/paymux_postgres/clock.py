@@ -18,22 +18,27 @@ TRIES = 5
 log = structlog.get_logger()
 
 
+def _monotonic() -> float:
+    # Also counts while the machine is suspended: what waited through that is late.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class DatabaseClock:
     """Implements the `Clock` port. `offset_seconds` shifts the time of day in tests of processes."""
 
     def __init__(self, *, offset_seconds: float = 0.0) -> None:
         """Start from the machine's own clock until the first measurement."""
         self._shift_seconds = offset_seconds
-        self._epoch_seconds = time.time() - time.monotonic()  # noqa: TID251  this is the Clock port
+        self._epoch_seconds = time.time() - _monotonic()  # noqa: TID251  this is the Clock port
         self._measured = False
 
     def now(self) -> datetime:
         """Give the database's time of day, aware, UTC."""
-        return datetime.fromtimestamp(self._epoch_seconds + time.monotonic() + self._shift_seconds, tz=UTC)
+        return datetime.fromtimestamp(self._epoch_seconds + _monotonic() + self._shift_seconds, tz=UTC)
 
     def monotonic(self) -> float:
         """Give seconds that never jump."""
-        return time.monotonic()
+        return _monotonic()
 
     async def measure(self, pool: Pool) -> None:
         """Measure the offset once: the middle of one round trip, known to half of it.
@@ -42,9 +47,9 @@ class DatabaseClock:
         nothing better comes the last offset stays.
         """
         for tries_left in reversed(range(TRIES)):
-            before = time.monotonic()
+            before = _monotonic()
             rows = await pool.fetch("select clock_timestamp() as at")
-            after = time.monotonic()
+            after = _monotonic()
             if after - before <= ROUND_TRIP_SECONDS_MAX or (tries_left == 0 and not self._measured):
                 self._take(rows[0]["at"], at=(before + after) / 2)
                 return

@@ -11,7 +11,7 @@ from typing import TypeAlias, cast
 
 import asyncpg
 
-from paymux_core.errors import Overloaded, StorageUnavailable
+from paymux_core.errors import Overloaded, Refused, StorageUnavailable
 
 Row: TypeAlias = asyncpg.Record
 Connection: TypeAlias = asyncpg.Connection
@@ -51,7 +51,7 @@ class DatabaseSettings:
 
     dsn: str
     application_name: str = "paymux"
-    pool_connections: int = 4
+    pool_connections: int = 3
     statement_cache: int = 200
 
 
@@ -75,9 +75,17 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate in RETRY_SQLSTATES
 
 
-def conflict_refused() -> Overloaded:
-    """Say that a conflict with others did not end in time."""
-    return Overloaded("other requests are changing the same thing; try again soon", retry_after_seconds=1)
+_TROUBLE_SQLSTATES = ("53", "25006", "57014")
+"""No room, no memory, too many connections; a standby; a statement that somebody cancelled. Nothing was committed."""
+
+
+def refused_for(error: BaseException) -> Refused | None:
+    """Say what a client is told of operating trouble; None for an error that is our own bug."""
+    if is_conflict(error):
+        return Overloaded("other requests are changing the same thing; try again soon", retry_after_seconds=1)
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_TROUBLE_SQLSTATES):
+        return StorageUnavailable("the database cannot take this now; try again soon", retry_after_seconds=5)
+    return None
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:
@@ -97,18 +105,22 @@ async def connect(settings: DatabaseSettings, *, session: dict[str, str] | None 
 class Pool:
     """A small pool for reads and rare writes. More connections lose: 8 gave more confirms than 64."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
-        """Remember the settings; nothing is opened yet."""
+    def __init__(
+        self, settings: DatabaseSettings, *, connections: int | None = None, acquire_seconds: float = ACQUIRE_SECONDS
+    ) -> None:
+        """Remember the settings; nothing is opened yet. `connections` replaces the settings' number."""
         self._settings = settings
+        self._connections = connections or settings.pool_connections
+        self._acquire_seconds = acquire_seconds
         self._pool: asyncpg.Pool | None = None
-        self._slots = asyncio.Semaphore(settings.pool_connections)
+        self._slots = asyncio.Semaphore(self._connections)
 
     async def open(self) -> None:
         """Open the connections. Raises: OSError, asyncpg.PostgresError."""
         self._pool = await asyncpg.create_pool(
             self._settings.dsn,
             min_size=1,
-            max_size=self._settings.pool_connections,
+            max_size=self._connections,
             reset=_keep_session,
             server_settings={**_SESSION, "application_name": self._settings.application_name},
             statement_cache_size=self._settings.statement_cache,
@@ -124,12 +136,13 @@ class Pool:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection.
 
-        Raises: Overloaded after 500 ms without one, or without a lock it needs; StorageUnavailable, CommitUnknown.
+        Raises: Overloaded after `acquire_seconds` without one, or without a lock it needs; StorageUnavailable;
+        CommitUnknown.
         """
         if self._pool is None:
             raise StorageUnavailable("the database is not connected yet; try again soon", retry_after_seconds=1)
         try:
-            async with asyncio.timeout(ACQUIRE_SECONDS):
+            async with asyncio.timeout(self._acquire_seconds):
                 await self._slots.acquire()
         except TimeoutError:
             raise Overloaded("the database is busy; try again soon", retry_after_seconds=1) from None
@@ -140,9 +153,10 @@ class Pool:
             except _DRIVER_ERRORS as error:
                 if is_connection_lost(error):
                     raise CommitUnknown from error
-                if is_conflict(error):
-                    raise conflict_refused() from error
-                raise
+                refused = refused_for(error)
+                if refused is None:
+                    raise
+                raise refused from error
             finally:
                 await self._give_back(connection)
         finally:

@@ -6,6 +6,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from paymux_core.events import ANSWERED_BY_GATEWAY
 from paymux_core.phases import PhaseTwo
 from paymux_core.records import Attempt
 from paymux_postgres import documents, queries
@@ -13,7 +14,6 @@ from paymux_postgres.connections import Lane
 
 SQL = queries.load(__file__)
 
-ANSWERED_BY_GATEWAY = ["deadline", "unmapped_answer", "request_mismatch", "handler_failed"]
 """Reviews that the gateway's own answer closes; the others are about something that an outcome does not settle."""
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +27,7 @@ async def record_outcomes(connection: Lane | asyncpg.Connection, items: Sequence
         *_interaction_columns(items),
         *_event_columns(items),
         *_rare_documents(items),
-        ANSWERED_BY_GATEWAY,
+        sorted(ANSWERED_BY_GATEWAY),
         *_compared_columns(items),
         [i.provider_payment_id for item in items for i in item.interactions],
     )

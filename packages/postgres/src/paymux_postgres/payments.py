@@ -65,7 +65,10 @@ async def load_payments(pool: Pool, keys: Collection[tuple[UUID, UUID]]) -> dict
 
 def _whole_payment(row: Row) -> Payment:
     return read_payment(
-        row["payment"], attempts=row["attempts"] or (), late_charges=row["late_charges"] or (), review=row["review"]
+        row["payment"],
+        attempts=row["attempts"] or (),
+        late_charges=row["late_charges"] or (),
+        reviews=row["reviews"] or (),
     )
 
 

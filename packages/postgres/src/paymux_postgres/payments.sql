@@ -49,14 +49,14 @@ select p.* from unnest($1::uuid[], $2::uuid[]) as i (merchant_id, id)
 join payments p on p.merchant_id = i.merchant_id and p.id = i.id
 
 -- load_payments --
--- Read payments with their attempts, late charges and oldest open review, all as of one moment.
+-- Read payments with their attempts, late charges and open reviews, all as of one moment.
 select p as payment,
        (select array_agg(a order by a.number) from payment_attempts a
         where a.merchant_id = p.merchant_id and a.payment_id = p.id) as attempts,
        (select array_agg(l order by l.id) from late_charges l
         where l.merchant_id = p.merchant_id and l.payment_id = p.id) as late_charges,
-       (select r from reviews r
-        where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open' order by r.id limit 1) as review
+       (select array_agg(r order by r.opened_at, r.id) from reviews r
+        where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open') as reviews
 from unnest($1::uuid[], $2::uuid[]) as i (merchant_id, id)
 join payments p on p.merchant_id = i.merchant_id and p.id = i.id
 

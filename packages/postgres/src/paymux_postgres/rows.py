@@ -13,7 +13,7 @@ def read_payment(
     *,
     attempts: Sequence[Row] = (),
     late_charges: Sequence[Row] = (),
-    review: Row | None = None,
+    reviews: Sequence[Row] = (),
 ) -> Payment:
     """Build a payment from its row and those that belong to it."""
     return Payment(
@@ -50,7 +50,7 @@ def read_payment(
         finalized_at=row["finalized_at"],
         attempts=tuple(read_attempt(attempt) for attempt in attempts),
         late_charges=tuple(_read_late_charge(charge) for charge in late_charges),
-        review=None if review is None else OpenReview(review["id"], review["reason"], review["opened_at"]),
+        reviews=tuple(OpenReview(review["id"], review["reason"], review["opened_at"]) for review in reviews),
     )
 
 

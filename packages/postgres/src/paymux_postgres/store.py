@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from paymux_core.errors import StorageUnavailable
+from paymux_core.errors import Overloaded, StorageUnavailable
 from paymux_core.phases import (
     Claim,
     DueAttempt,
@@ -31,6 +31,11 @@ from paymux_postgres.losses import loss_is_a_refusal, once_more
 BORN_MAX = 10_000
 """Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""
 
+SETTLE_ACQUIRE_SECONDS = 5.0
+"""Longer than a lock may be waited for, twice."""
+LOCKED_TRIES = 3
+"""A payment whose lock is not free after three waits of 2 s is held by somebody in `psql`: the worker asks later."""
+
 _KeyOfPayment = tuple[UUID, UUID]
 
 
@@ -41,6 +46,8 @@ class PostgresStore:
         """Make pool, lanes and batchers; nothing is opened yet."""
         self._rng = rng
         self.pool = Pool(settings)
+        # What follows a call to a gateway never waits behind reads: money may have moved.
+        self._settling = Pool(settings, connections=2, acquire_seconds=SETTLE_ACQUIRE_SECONDS)
         self._lanes = {name: Lane(settings) for name in ("create", "read", "key", "phase_one", "phase_two")}
         self._born: OrderedDict[_KeyOfPayment, Payment] = OrderedDict()
         self._creates: Batcher[NewPayment, bool] = Batcher(
@@ -65,6 +72,7 @@ class PostgresStore:
     async def open(self) -> None:
         """Connect. Raises: OSError, asyncpg.PostgresError."""
         await self.pool.open()
+        await self._settling.open()
 
     async def close(self) -> None:
         """Finish what was submitted, then disconnect."""
@@ -72,6 +80,7 @@ class PostgresStore:
             await batcher.close()
         for lane in self._lanes.values():
             await lane.close()
+        await self._settling.close()
         await self.pool.close()
 
     # Create -------------------------------------------------------------------------------------------------
@@ -85,23 +94,31 @@ class PostgresStore:
                 self._born.popitem(last=False)
         return born
 
-    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> bool:
-        """Insert a payment and run its phase 1 in one commit; False, and nothing is written, if either is refused."""
-        try:
-            async with self.pool.connection() as connection:
-                try:
-                    async with connection.transaction():
-                        born = await payments.create_payments(connection, [new])
-                        moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
-                        _insist(moved)
-                        return True
-                except (_RolledBack, asyncpg.UniqueViolationError):
-                    return False
-        except CommitUnknown as error:
-            raise StorageUnavailable(
-                "the database went away during the commit; send the same request with the same key again",
-                retry_after_seconds=2,
-            ) from error
+    async def create_and_open(self, new: NewPayment, phase: PhaseOne) -> PhaseOneResult:
+        """Insert a payment and run its phase 1 in one commit; not moved, and nothing is written, if either is refused.
+
+        Raises: StorageUnavailable.
+        """
+        for _ in range(2):
+            try:
+                return await self._create_and_open(new, phase)
+            except CommitUnknown:
+                # As for any phase 1: the key row tells.
+                found = await self.find_key(new.payment.merchant_id, phase.key.idempotency_key)
+                if found is not None:
+                    return _seen_after_loss(phase, (found.payment_id, found.request_hash))
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2)
+
+    async def _create_and_open(self, new: NewPayment, phase: PhaseOne) -> PhaseOneResult:
+        async with self.pool.connection() as connection:
+            try:
+                async with connection.transaction():
+                    born = await payments.create_payments(connection, [new])
+                    moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
+                    _insist(moved)
+            except (_RolledBack, asyncpg.UniqueViolationError):
+                return PhaseOneResult.NOT_MOVED
+        return PhaseOneResult.MOVED
 
     async def _run_creates(self, items: Sequence[NewPayment]) -> Sequence[bool | Exception]:
         async def together(batch: Sequence[NewPayment]) -> Sequence[bool]:
@@ -229,7 +246,7 @@ class PostgresStore:
         for _ in range(2):
             try:
                 return await payment_attempts.remember_provider_payment(
-                    self.pool,
+                    self._settling,
                     merchant_id=merchant_id,
                     payment_id=payment_id,
                     number=number,
@@ -246,14 +263,15 @@ class PostgresStore:
         if won is not None:
             return won
         # Somebody holds the payment: wait for the lock alone, so that the neighbours do not.
-        for _ in range(2):
+        refused: Exception | None = None
+        for _ in range(LOCKED_TRIES):
             try:
-                async with self.pool.connection() as connection, connection.transaction():
+                async with self._settling.connection() as connection, connection.transaction():
                     await payment_attempts.lock_payment(connection, phase.before.merchant_id, phase.before.id)
                     return bool((await outcomes.record_outcomes(connection, [phase]))[0])
-            except CommitUnknown:
-                continue  # phase 2 is a compare-and-set: running it again changes nothing
-        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2)
+            except (CommitUnknown, Overloaded) as error:
+                refused = error  # phase 2 is a compare-and-set: running it again changes nothing
+        raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from refused
 
     async def _run_phase_twos(self, items: Sequence[PhaseTwo]) -> Sequence[bool | Exception | None]:
         async def together(batch: Sequence[PhaseTwo]) -> Sequence[bool | None]:
