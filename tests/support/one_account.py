@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from paymux_connectors.driver import HttpGateways
+from paymux_connectors.driver import HttpGateways, InProcess
 from paymux_connectors.registry import CONNECTORS, IN_PROCESS
 from paymux_connectors.transport import Transport
 from paymux_core.clocks import Clocks
@@ -56,7 +56,13 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def set_up(
-    dsn: str, gateway_url: str, *, seed: str, gateway: str = "mock", call_seconds: float = 0.5
+    dsn: str,
+    gateway_url: str,
+    *,
+    seed: str,
+    gateway: str = "mock",
+    call_seconds: float = 0.5,
+    in_process: InProcess = IN_PROCESS,
 ) -> AsyncIterator[Stage]:
     """Open a stage with one merchant and one account. `call_seconds` pass in real time."""
     clock, rng = VirtualClock(), SeededRng(seed)
@@ -73,7 +79,7 @@ async def set_up(
             credentials = dict.fromkeys(CONNECTORS[gateway].credential_names, "sk_test_stage")
             account = GatewayAccount(public, gateway, gateway_url, credentials, livemode=False)
             candidate = Candidate(account_id, account, CONNECTORS[gateway].capabilities, "enabled", 1)
-            gateways = HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS)
+            gateways = HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=in_process)
 
             async def sleep(seconds: float) -> None:
                 clock.seconds += seconds
