@@ -48,22 +48,22 @@ class Scenario(StrEnum):
 PORT_CALLS: dict[Scenario, tuple[str, ...]] = {
     Scenario.CONFIRM: (
         *("read_payment", "candidates", "open_attempt"),
-        *("authorize", "candidates", "record_outcome"),
+        *("authorize", "record_outcome"),
     ),
     # The gateway's id is committed inside the call, between reserve and charge.
     Scenario.TWO_PHASE: (
         *("read_payment", "candidates", "open_attempt"),
-        *("authorize", "remember_provider_payment", "candidates", "record_outcome"),
+        *("authorize", "remember_provider_payment", "record_outcome"),
     ),
     Scenario.CREATE: (
         *("find_key", "candidates", "create_and_open"),
-        *("authorize", "candidates", "record_outcome"),
+        *("authorize", "record_outcome"),
     ),
     # The first account declines; phase 2 opens an attempt at the second one.
     Scenario.FAILOVER: (
         *("read_payment", "candidates", "open_attempt"),
-        *("authorize", "candidates", "record_outcome"),
-        *("authorize", "candidates", "record_outcome"),
+        *("authorize", "record_outcome"),
+        *("authorize", "record_outcome"),
     ),
 }
 """What each request awaits, in order; a new await changes this on purpose."""

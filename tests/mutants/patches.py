@@ -104,7 +104,11 @@ MUTANTS = (
         "decline_of_resend_closes",
         "a charge is re-sent, and its decline believed, only where the gateway stores every answer under the key",
         (
-            Edit(_RULES, "        Asked.RESEND: history.caching is Caching.ALL,\n", "        Asked.RESEND: True,\n"),
+            Edit(
+                _RULES,
+                "        Asked.RESEND: history.caching is Caching.ALL and declined.stored,\n",
+                "        Asked.RESEND: True,\n",
+            ),
             Edit(
                 _ASKING,
                 "        capabilities.caching is Caching.ALL\n",
@@ -250,8 +254,8 @@ MUTANTS = (
         (
             Edit(
                 _DRIVER,
-                "                    await course.remember(step.provider_payment_id)\n",
-                "",
+                "                    if not await course.remember(step.provider_payment_id):\n",
+                "                    if not step.provider_payment_id:\n",
             ),
         ),
     ),

@@ -232,6 +232,8 @@ def simulated_driver(world: World) -> Iterator[None]:
     machine = SimpleNamespace(
         time=lambda: BEGINS_AT.timestamp() + world.loop.now + NODE.get().host.clock_error_seconds,
         monotonic=lambda: world.loop.now,
+        CLOCK_BOOTTIME=None,
+        clock_gettime=lambda _clock: world.loop.now,
     )
     replaced = [
         (connections, "connect", connect),

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
-from paymux_connectors.redaction import printable
 from paymux_core.exchange import Answer, Exchange, HttpRequest, NoReply, NotSent, TransportError
 from paymux_core.outcomes import Advice, DeclineCode, NotExecuted, Refusal, Unknown, UnknownReason
 
@@ -108,9 +107,14 @@ def to_json(document: Mapping[str, object]) -> bytes:
     return _compact(document).encode()
 
 
+def storable_text(value: str) -> str:
+    """Replace what no database keeps as text."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
 def _storable(value: object) -> object:
     if isinstance(value, str):
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return storable_text(value)
     if isinstance(value, dict):
         return {_storable(name): _storable(item) for name, item in value.items()}
     return [_storable(item) for item in value] if isinstance(value, list) else value
@@ -130,7 +134,7 @@ def member(document: JsonObject, name: str) -> JsonObject:
 def text(document: JsonObject, name: str) -> str | None:
     """Give the non-empty string under `name`, None if there is none, or one too long for an address or a sentence."""
     value = document.get(name)
-    return printable(value) if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
+    return value if isinstance(value, str) and 0 < len(value) <= _TEXT_MAX else None
 
 
 def identifier(document: JsonObject, name: str) -> str | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from paymux_connectors.redaction import printable, secrets_in, without_secrets
+from paymux_connectors.answers import storable_text
+from paymux_connectors.redaction import secrets_in, without_secrets
 from paymux_connectors.transport import Sent, Transport
 from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount
 from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Interaction, NotSent, Remember
@@ -176,7 +177,7 @@ class HttpGateways:
 
 def _request_id(answer: Answer, connector: Connector) -> str | None:
     value = answer.headers.get(connector.request_id_header)
-    return None if value is None else printable(value[:_REQUEST_ID_MAX])
+    return None if value is None else storable_text(value[:_REQUEST_ID_MAX])
 
 
 def _advance(exchange: Exchange, reply: HttpReply | None, connector: Connector) -> HttpRequest | Remember | Outcome:

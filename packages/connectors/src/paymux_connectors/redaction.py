@@ -23,7 +23,7 @@ def keep_fields(document: Mapping[str, object], fields: FieldTree) -> dict[str, 
 def _keep(value: object, below: FieldTree | None) -> object:
     if below is None:
         if isinstance(value, str):
-            return printable(value[:_TEXT_MAX])
+            return value[:_TEXT_MAX]
         # 1e400 is read as infinity, which no JSON of ours can say again.
         plain = value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value))
         return value if plain else REDACTED
@@ -32,11 +32,6 @@ def _keep(value: object, below: FieldTree | None) -> object:
     if isinstance(value, list):
         return [_keep(item, below) for item in value[:_LIST_MAX]]
     return _keep(value, None)
-
-
-def printable(value: str) -> str:
-    """Replace what neither UTF-8 nor Postgres can hold: lone surrogates and NUL."""
-    return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def secrets_in(body: bytes, secrets: Iterable[str]) -> Sequence[str]:

@@ -30,7 +30,7 @@ async def call_a_person(
         review = NewReview(deps.ids.new(), reason, number)
         under_review = replace(
             payment,
-            review=OpenReview(review.id, reason, now),
+            reviews=(OpenReview(review.id, reason, now),),
             version=payment.version + 1,
             event_position=payment.event_position + 1,
             event_sequence=payment.event_sequence + 1,
