@@ -62,7 +62,7 @@ PORT_CALLS: dict[Scenario, tuple[str, ...]] = {
     # The first account declines; phase 2 opens an attempt at the second one.
     Scenario.FAILOVER: (
         *("read_payment", "candidates", "open_attempt"),
-        *("authorize", "record_outcome"),
+        *("authorize", "candidates", "record_outcome"),
         *("authorize", "record_outcome"),
     ),
 }

@@ -7,7 +7,7 @@ from tests.crash_points.healing import TRUTHS, ask_again, crash, is_unconfirmed,
 from tests.crash_points.stage import PORT_CALLS, CrashPoint, Dies, Scenario, set_up
 from tests.support.postgres import Database
 
-POINTS = 69
+POINTS = 72
 """Port calls of all scenarios, times 3 ways to die: a new await in a money request changes this consciously."""
 CASES = [(scenario, at) for scenario in Scenario for at in range(1, len(PORT_CALLS[scenario]) + 1)]
 

@@ -115,7 +115,8 @@ class PostgresStore:
                 async with connection.transaction():
                     born = await payments.create_payments(connection, [new])
                     moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
-                    _insist(moved)
+                    if not moved:
+                        raise _RolledBack
             except (_RolledBack, asyncpg.UniqueViolationError):
                 return PhaseOneResult.NOT_MOVED
         return PhaseOneResult.MOVED
@@ -370,11 +371,6 @@ class PostgresStore:
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
         """List what is broken among payments born since an id, and among open ones."""
         return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
-
-
-def _insist(moved: set[UUID]) -> None:
-    if not moved:
-        raise _RolledBack
 
 
 class _RolledBack(Exception):
