@@ -116,7 +116,7 @@ class PostgresStore:
                     born = await payments.create_payments(connection, [new])
                     moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
                     if not moved:
-                        raise _RolledBack
+                        raise _RolledBack  # noqa: TRY301  it undoes the insert
             except (_RolledBack, asyncpg.UniqueViolationError):
                 return PhaseOneResult.NOT_MOVED
         return PhaseOneResult.MOVED
