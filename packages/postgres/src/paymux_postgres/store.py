@@ -1,7 +1,7 @@
 """The store the flows see: each method is one atomic phase or one read. Batches share lanes; the rest uses the pool."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from paymux_core.ports import Rng
 from paymux_core.records import ApiKeyRow, Payment, Violation
 from paymux_postgres import api_keys, idempotency_keys, invariants, outcomes, payment_attempts, payments
 from paymux_postgres.batch import BATCH_MAX, Batcher
+from paymux_postgres.batch_keys import keys_of_create, keys_of_phase_one, keys_of_phase_two
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
 from paymux_postgres.losses import loss_is_a_refusal, once_more
@@ -51,7 +52,7 @@ class PostgresStore:
         self._lanes = {name: Lane(settings) for name in ("create", "read", "key", "phase_one", "phase_two")}
         self._born: OrderedDict[_KeyOfPayment, Payment] = OrderedDict()
         self._creates: Batcher[NewPayment, bool] = Batcher(
-            self._run_creates, keys_of=_keys_of_create, batch_max=batch_max
+            self._run_creates, keys_of=keys_of_create, batch_max=batch_max
         )
         self._reads: Batcher[_KeyOfPayment, Payment | None] = Batcher(
             self._run_reads, keys_of=lambda _key: (), batch_max=batch_max
@@ -63,10 +64,10 @@ class PostgresStore:
             self._run_keys, keys_of=lambda _key: (), batch_max=batch_max
         )
         self._phase_ones: Batcher[PhaseOne, PhaseOneResult] = Batcher(
-            self._run_phase_ones, keys_of=_keys_of_phase_one, batch_max=batch_max
+            self._run_phase_ones, keys_of=keys_of_phase_one, batch_max=batch_max
         )
         self._phase_twos: Batcher[PhaseTwo, bool | None] = Batcher(
-            self._run_phase_twos, keys_of=_keys_of_phase_two, batch_max=batch_max
+            self._run_phase_twos, keys_of=keys_of_phase_two, batch_max=batch_max
         )
 
     async def open(self) -> None:
@@ -380,22 +381,3 @@ class _RolledBack(Exception):
 def _seen_after_loss(item: PhaseOne, found: tuple[UUID, bytes]) -> PhaseOneResult:
     ours = found == (item.payment.id, item.key.request_hash)
     return PhaseOneResult.COMMITTED_UNSEEN if ours else PhaseOneResult.NOT_MOVED
-
-
-def _keys_of_create(item: NewPayment) -> tuple[Hashable, ...]:
-    payment = item.payment
-    keys: list[Hashable] = []
-    if payment.reference is not None:
-        keys.append((payment.merchant_id, "reference", payment.reference))
-    if item.key is not None:
-        keys.append((payment.merchant_id, "key", item.key.idempotency_key))
-    return tuple(keys)
-
-
-def _keys_of_phase_one(item: PhaseOne) -> tuple[Hashable, ...]:
-    merchant_id = item.payment.merchant_id
-    return ((merchant_id, item.payment.id), (merchant_id, item.key.idempotency_key))
-
-
-def _keys_of_phase_two(item: PhaseTwo) -> tuple[Hashable, ...]:
-    return ((item.before.merchant_id, item.before.id),)
