@@ -11,11 +11,12 @@ SEED ?= 1
 SEEDS ?= 3000
 PAYMENTS ?= 2000
 KILLS ?= 40
+DECIDES := */paymux_core/transitions.py,*/paymux_core/idempotency.py,*/paymux_flows/record_outcome.py
 
 # Verbs that measure or load the machine wait for each other; the lock dies with the process.
 HEAVY := $(if $(shell command -v flock),flock --wait 7200 .venv/heavy.lock,)
 
-.PHONY: help setup localstripe run check test test-postgres test-fast lint types imports tidy bench simulate torture soak lock reference
+.PHONY: help setup localstripe run check test test-postgres test-fast coverage lint types imports tidy bench simulate torture soak lock reference
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,11 @@ check: lint types imports tidy test-fast ## Before a commit: style, types, layer
 
 test: lint types imports localstripe ## What must pass: the checks and every test
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not simulation and not soak and not sandbox" $(ARGS)
+
+coverage: setup localstripe ## Every test, measured: each branch of what decides about money, 90 % overall
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not simulation and not soak and not sandbox" --timeout 0 --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --fail-under 100 --include '$(DECIDES)'
+	@$(BIN)/coverage report --fail-under 90
 
 test-postgres: setup localstripe ## Every test on the server in POSTGRES_BINDIR, e.g. a PostgreSQL 15 (default: pg_config's)
 	@$(BIN)/python -m tests.support.private_server "$(POSTGRES_BINDIR)" $(BIN)/pytest -n $(WORKERS) --dist loadgroup \
@@ -59,8 +65,8 @@ tidy: setup ## Shape of the code: lengths, names, SQL in its place
 bench: setup ## Measure, print a table, write bench/out.json (QUICK=1 leaves the growth table out)
 	@$(HEAVY) $(BIN)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
-simulate: setup ## Seeded simulation (SEED=, SEEDS=)
-	@PAYMUX_SEED=$(SEED) PAYMUX_SEEDS=$(SEEDS) $(HEAVY) $(BIN)/pytest -m simulation --timeout 0 $(ARGS)
+simulate: setup ## The model, the product, pairs of crashes, the state machine and every mutant (SEED=, SEEDS=)
+	@PAYMUX_SEED=$(SEED) PAYMUX_SEEDS=$(SEEDS) $(HEAVY) $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m simulation --timeout 0 $(ARGS)
 
 torture: setup ## Kill processes under load and count every charge (PAYMENTS=, KILLS=, SEED=); MUTANTS=1: the mutants
 	@$(HEAVY) $(if $(MUTANTS),$(BIN)/python -m tests.mutants.torture $(ARGS),$(BIN)/paymux torture --payments $(PAYMENTS) --kills $(KILLS) --seed $(SEED) $(ARGS))

@@ -1,8 +1,9 @@
 """In trouble with the database the store refuses in its own words: neither a driver's error nor an unknown commit."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -52,27 +53,32 @@ def _release(store: PostgresStore) -> asyncio.Task[object]:
     return asyncio.ensure_future(store.release_attempt(due=due, next_check_at=NOW, unfinished_checks=0))
 
 
-async def _waiting_backend(connection: asyncpg.Connection) -> int:
-    """Give the process that waits for a lock of ours, as soon as there is one."""
+async def _caught_waiting(
+    start: Callable[[], asyncio.Task[object]], connection: asyncpg.Connection
+) -> tuple[asyncio.Task[object], int]:
+    """Start something until it is seen to wait for a lock of ours; give it, and the process that waits."""
     while True:
-        pid = await connection.fetchval(
-            "select pid from pg_stat_activity "
-            "where wait_event_type = 'Lock' and pg_backend_pid() = any (pg_blocking_pids(pid))"
-        )
-        if pid is not None:
-            return int(pid)
-        await asyncio.sleep(0)
+        running = start()
+        while not running.done():
+            pid = await connection.fetchval(
+                "select pid from pg_stat_activity "
+                "where wait_event_type = 'Lock' and pg_backend_pid() = any (pg_blocking_pids(pid))"
+            )
+            if pid is not None:
+                return running, int(pid)
+            await asyncio.sleep(0)
+        # A busy machine let two seconds pass before we looked.
+        assert isinstance(running.exception(), Overloaded)
 
 
 @pytest.mark.parametrize("statement", [_claim, _look, _release])
 async def test_a_connection_lost_under_a_lease_is_a_refusal(
-    store: PostgresStore, as_admin: asyncpg.Connection, statement: object
+    store: PostgresStore, as_admin: asyncpg.Connection, statement: Callable[[PostgresStore], asyncio.Task[object]]
 ) -> None:
-    assert callable(statement)
     async with as_admin.transaction():
         await as_admin.execute("lock table payment_attempts in access exclusive mode")
-        running = statement(store)
-        await as_admin.fetchval("select pg_terminate_backend($1)", await _waiting_backend(as_admin))
+        running, pid = await _caught_waiting(partial(statement, store), as_admin)
+        await as_admin.fetchval("select pg_terminate_backend($1)", pid)
         with pytest.raises(StorageUnavailable):
             await running
 
@@ -104,10 +110,8 @@ async def test_a_create_that_loses_its_key_to_another_process_is_told_so(
     async with as_admin.transaction():
         payment_id = await bear_payment(as_admin, book)
         await insert(as_admin, "idempotency_keys", **key_row(book, payment_id, idempotency_key="order-1"))
-        running = asyncio.ensure_future(
-            store.create_payment(_new(book, idempotency_key="order-1", payment_id=new_id()))
-        )
-        await _waiting_backend(as_admin)
+        new = _new(book, idempotency_key="order-1", payment_id=new_id())
+        running, _ = await _caught_waiting(lambda: asyncio.ensure_future(store.create_payment(new)), as_admin)
     assert await running is False
 
 
@@ -118,8 +122,7 @@ async def test_a_create_whose_lost_insert_came_late_after_all_is_a_success(
     new = _new(book, idempotency_key="order-1", payment_id=payment_id)
     async with as_admin.transaction():
         await bear_payment(as_admin, book, id=payment_id)
-        running = asyncio.ensure_future(store.create_payment(new))
-        await _waiting_backend(as_admin)
+        running, _ = await _caught_waiting(lambda: asyncio.ensure_future(store.create_payment(new)), as_admin)
     assert await running is True
 
 
