@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
-from rich.console import Console
 
 from paymux_api.settings import Reader, parse_peppers
 from paymux_cli.composition import Stack, open_stack
@@ -19,7 +18,7 @@ from paymux_cli.embedded_postgres import CLUSTER_NAME
 from paymux_cli.refusals import WrongArgument, reaching_database
 from paymux_cli.settings import StackSettings, command_settings, database_url, given
 from paymux_connectors.registry import CONNECTORS, IN_PROCESS
-from paymux_core.api_keys import DEFAULT_SCOPES, Scope, hash_api_key, new_api_key
+from paymux_core.api_keys import DEFAULT_SCOPES, RANDOM_BITS, Scope, hash_api_key, new_api_key
 from paymux_core.ids import Kind, parse_public_id, public_id
 from paymux_core.records import ApiKeyRow
 from paymux_postgres.api_keys import insert_api_key
@@ -27,7 +26,6 @@ from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_ac
 from paymux_postgres.migrate import migrate
 from paymux_postgres.server_checks import read_server
 
-_KEY_RANDOM_BITS = 256
 _KEY_LIMITS = ("requests_per_second", "same_key_per_second")
 _MERCHANT_LIMITS = (*_KEY_LIMITS, "confirms_per_second")
 
@@ -46,10 +44,9 @@ async def command_stack(environment: Mapping[str, str]) -> AsyncIterator[tuple[S
 async def migrate_database(environment: Mapping[str, str]) -> None:
     """Apply what is missing and say so. Raises: SettingRefused, DatabaseNotReached, MigrationRefused."""
     dsn = database_url(given(environment))
-    console = Console()
     with reaching_database():
-        applied = await migrate(dsn, now=datetime.now(UTC), progress=console.print)  # noqa: TID251
-    console.print(f"{len(applied)} applied" if applied else "nothing to do")
+        applied = await migrate(dsn, now=datetime.now(UTC), progress=print)  # noqa: TID251
+    print(f"{len(applied)} applied" if applied else "nothing to do")
 
 
 async def new_merchant(environment: Mapping[str, str], name: str, *, limits: Sequence[str]) -> str:
@@ -108,7 +105,7 @@ async def add_key(
     """Store a key as its keyed hash under the newest pepper; answers the token. Raises: WrongArgument."""
     known = Reader(peppers).required("PAYMUX_API_KEY_PEPPERS", parse_peppers)
     version = max(known)
-    token = new_api_key(int.from_bytes(os.urandom(_KEY_RANDOM_BITS // 8)), mode=mode)
+    token = new_api_key(int.from_bytes(os.urandom(RANDOM_BITS // 8)), mode=mode)
     row = ApiKeyRow(
         key_id=token.key_id,
         merchant_id=merchant_id,

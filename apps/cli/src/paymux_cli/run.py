@@ -15,7 +15,6 @@ from importlib import import_module
 from pathlib import Path
 
 import asyncpg
-from rich.console import Console
 
 from paymux_api.settings import parse_settings
 from paymux_cli.embedded_postgres import EmbeddedPostgres
@@ -48,7 +47,6 @@ class Run:
     known: dict[str, str]
     """The settings of every process: what was given, and what this run chose."""
     listening: socket.socket
-    console: Console = field(default_factory=lambda: Console(stderr=False, highlight=False))
     started_at: float = field(default_factory=_process_started_at)
     database: EmbeddedPostgres | None = None
     sandbox: SandboxProcess | None = None
@@ -57,7 +55,7 @@ class Run:
     def say(self, what: str) -> None:
         """One line for each thing."""
         with contextlib.suppress(OSError):  # the terminal may be gone; what we do goes on
-            self.console.print(f"  {time.monotonic() - self.started_at:5.1f} s  {what}", soft_wrap=True, markup=False)
+            print(f"  {time.monotonic() - self.started_at:5.1f} s  {what}", flush=True)
 
     @property
     def url(self) -> str:
@@ -156,7 +154,7 @@ async def _start(run: Run) -> None:
     file = run.home.write_demo({"PAYMUX_URL": run.url, "PAYMUX_API_KEY": key, "PAYMUX_SANDBOX_URL": run.sandbox.url})
     ready_seconds = time.monotonic() - run.started_at
     told = f"\nready in {ready_seconds:.1f} s. Ctrl-C stops everything; the data stays.\n\n{what_to_try(file)}"
-    run.console.print(told, soft_wrap=True, markup=False)
+    print(told, flush=True)
 
 
 async def _prepare_database(run: Run) -> None:
