@@ -4,12 +4,17 @@ from collections import Counter
 
 import pytest
 
-from paymux_cli.torture.plan import Company, Plan, Victim, draw_plan
+from paymux_cli.torture.plan import Company, Order, Plan, Victim, draw_plan
 
 
 def plan(seed: int, *, payments: int = 2000, kills: int = 40) -> Plan:
     """Draw a plan."""
     return draw_plan(seed=seed, payments=payments, kills=kills, deadline_seconds=60.0)
+
+
+def everybody(drawn: Plan) -> list[Order]:
+    """List all orders, those of the bursts too."""
+    return [*drawn.orders, *(order for pause in drawn.pauses for order in pause.burst)]
 
 
 def test_the_same_seed_draws_the_same_plan_and_another_seed_another() -> None:
@@ -20,7 +25,7 @@ def test_the_same_seed_draws_the_same_plan_and_another_seed_another() -> None:
 @pytest.mark.parametrize(("payments", "kills"), [(1, 0), (10, 3), (200, 8), (2000, 40)])
 def test_every_payment_is_drawn_once_and_every_victim_gets_its_share(payments: int, kills: int) -> None:
     drawn = plan(3, payments=payments, kills=kills)
-    assert sorted(order.number for order in (*drawn.orders, *drawn.burst)) == list(range(payments))
+    assert sorted(order.number for order in everybody(drawn)) == list(range(payments))
     by_victim = Counter(kill.victim for kill in drawn.kills)
     assert by_victim.total() == kills
     assert all(by_victim[victim] >= kills // 4 for victim in Victim)
@@ -34,4 +39,4 @@ def test_two_keys_for_one_collection_always_share_a_reference() -> None:
 
 def test_every_fault_of_the_sandbox_is_drawn() -> None:
     drawn = plan(1)
-    assert len({order.token for order in (*drawn.orders, *drawn.burst)}) >= 17
+    assert len({order.token for order in everybody(drawn)}) >= 17

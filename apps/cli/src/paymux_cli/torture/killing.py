@@ -1,4 +1,4 @@
-"""Carry out a plan's kills and its pause, each at its moment or as soon as its victim is up again."""
+"""Carry out a plan's kills and its pauses, each at its moment or as soon as its victim is up again."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from paymux_cli.torture.plan import Kill, Plan, Victim
+from paymux_cli.torture.plan import Kill, Pause, Plan, Victim
 from paymux_cli.torture.stack import TortureStack
 
 BURST_HEADSTART_SECONDS = 0.05
@@ -15,22 +15,26 @@ BURST_HEADSTART_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Killing:
-    """What was done so far. `burst` is set in the moment before the pause."""
+    """What was done so far. `bursts` holds, for each pause, an event that is set in the moment before it."""
 
     plan: Plan
     stack: TortureStack
-    pause_seconds: float
+    divisor: float
     began_at: float
     done: Counter[Victim] = field(default_factory=Counter)
-    paused: bool = False
-    burst: asyncio.Event = field(default_factory=asyncio.Event)
+    paused_seconds: list[float] = field(default_factory=list)
+    bursts: list[asyncio.Event] = field(init=False)
     on_kill: Callable[[], None] = lambda: None
     _locks: dict[Victim, asyncio.Lock] = field(default_factory=lambda: {victim: asyncio.Lock() for victim in Victim})
+
+    def __post_init__(self) -> None:
+        self.bursts = [asyncio.Event() for _ in self.plan.pauses]
 
     async def carry_out(self) -> None:
         """Do all of it."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._pause())
+            for pause, burst in zip(self.plan.pauses, self.bursts, strict=True):
+                tasks.create_task(self._pause(pause, burst))
             for kill in self.plan.kills:
                 tasks.create_task(self._kill(kill))
 
@@ -41,14 +45,14 @@ class Killing:
             self.done[kill.victim] += 1
             self.on_kill()
 
-    async def _pause(self) -> None:
-        await self._until(self.plan.pause_at_seconds)
+    async def _pause(self, pause: Pause, burst: asyncio.Event) -> None:
+        await self._until(pause.at_seconds)
         async with self._locks[Victim.API]:
             await self.stack.until_up(Victim.API)
-            self.burst.set()
+            burst.set()
             await asyncio.sleep(BURST_HEADSTART_SECONDS)
-            await self.stack.pause_api(seconds=self.pause_seconds)
-            self.paused = True
+            await self.stack.pause_api(seconds=pause.seconds / self.divisor)
+            self.paused_seconds.append(pause.seconds / self.divisor)
 
     async def _until(self, at_seconds: float) -> None:
         await asyncio.sleep(max(0.0, self.began_at + at_seconds - time.monotonic()))

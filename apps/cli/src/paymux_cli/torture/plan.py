@@ -14,9 +14,12 @@ PAYMENTS_PER_SECOND = 20
 SECONDS_PER_KILL = 3.0
 """A process is back in one to three seconds: kills come while others still recover, yet not only then."""
 SECONDS_MIN = 5.0
-PAUSE_SECONDS = 60.0
+PAUSES_SECONDS = (60.0, 15.0)
+"""The first outlasts every clock of a request; in the second only the latest first byte (10 s) holds a charge back,
+because the request's own budget (26 s) would still let it go. Shortened like all clocks.
+"""
 BURST_MAX = 60
-"""Payments that arrive in the moment before the pause, so that it strikes between a commit and its call."""
+"""Payments that arrive in the moment before a pause, so that it strikes between a commit and its call."""
 MERCHANTS = (("mock", "flaky"), ("flaky", "mock"), ("mock", "mock"))
 """The gateway accounts of each merchant, in the order in which they are tried."""
 
@@ -92,15 +95,23 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The API is stopped for a while. The orders of its burst arrive with it, not at moments of their own."""
+
+    at_seconds: float
+    seconds: float
+    burst: Sequence[Order]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """One run. `burst` orders arrive with the pause of the API, not at moments of their own."""
+    """One run."""
 
     seed: int
     seconds: float
     orders: Sequence[Order]
-    burst: Sequence[Order]
     kills: Sequence[Kill]
-    pause_at_seconds: float
+    pauses: Sequence[Pause]
 
 
 def draw_plan(*, seed: int, payments: int, kills: int, deadline_seconds: float) -> Plan:
@@ -109,17 +120,14 @@ def draw_plan(*, seed: int, payments: int, kills: int, deadline_seconds: float) 
     seconds = max(SECONDS_MIN, payments / PAYMENTS_PER_SECOND, kills * SECONDS_PER_KILL)
     moments = sorted(rng.uniform(0, seconds) for _ in range(payments))
     orders = [_order(number, at, rng, lasting=at < seconds - deadline_seconds) for number, at in enumerate(moments)]
-    pause_at = rng.uniform(0.3, 0.7) * seconds
-    burst_size = min(BURST_MAX, payments // 4)
-    first = min(sum(at < pause_at for at in moments), payments - burst_size)
-    return Plan(
-        seed=seed,
-        seconds=seconds,
-        orders=orders[:first] + orders[first + burst_size :],
-        burst=orders[first : first + burst_size],
-        kills=_kills(kills, seconds, rng),
-        pause_at_seconds=pause_at,
-    )
+    pauses = []
+    for pause_seconds in PAUSES_SECONDS:
+        at = rng.uniform(0.2, 0.8) * seconds
+        size = min(BURST_MAX, payments // 5)
+        first = min(sum(order.at_seconds < at for order in orders), len(orders) - size)
+        pauses.append(Pause(at, pause_seconds, orders[first : first + size]))
+        orders = orders[:first] + orders[first + size :]
+    return Plan(seed=seed, seconds=seconds, orders=orders, kills=_kills(kills, seconds, rng), pauses=pauses)
 
 
 def _order(number: int, at_seconds: float, rng: random.Random, *, lasting: bool) -> Order:

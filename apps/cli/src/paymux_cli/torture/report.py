@@ -78,7 +78,9 @@ def _deed_rows(plan: Plan, story: Story) -> Iterator[tuple[str, str]]:
     yield "kills", f"{sum(story.kills.values())} by SIGKILL: {kills}"
     restarts = ", ".join(f"{victim} {ends - story.kills.get(victim, 0)}" for victim, ends in sorted(story.ends.items()))
     yield "other ends", f"{restarts}: a start while the database was away, and whatever nobody killed"
-    yield "pause", f"the API stopped for {story.paused_seconds:.1f} s with {len(plan.burst)} payments on their way in"
+    pauses = " and ".join(f"{seconds:.1f} s" for seconds in story.paused_seconds)
+    bursts = sum(len(pause.burst) for pause in plan.pauses)
+    yield "pauses", f"the API stopped for {pauses}, with {bursts} payments on their way in"
     yield "requests", f"{counts.get('requests', 0)}; {doubts} got no answer and were sent again"
     yield "put off", ", ".join(refused) or "none"
     yield "replays", f"{story.replays} keys asked once more at the end"

@@ -15,7 +15,7 @@ from paymux_cli.torture.client import Answered, Clients
 from paymux_cli.torture.gathering import gather
 from paymux_cli.torture.killing import Killing
 from paymux_cli.torture.oracle import Evidence
-from paymux_cli.torture.plan import PAUSE_SECONDS, Order, Plan, Victim
+from paymux_cli.torture.plan import Order, Plan, Victim
 from paymux_cli.torture.stack import DIVISOR, TortureStack
 from paymux_cli.torture.watch import FINAL, Watch
 from paymux_core.clocks import Clocks
@@ -52,7 +52,7 @@ class Story:
     evidence: Evidence
     counts: Mapping[str, int]
     kills: Mapping[Victim, int]
-    paused_seconds: float
+    paused_seconds: Sequence[float]
     ends: Mapping[Victim, int]
     looks: int
     replays: int
@@ -84,7 +84,7 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             patience_seconds=CLOCKS.processing_deadline + GRACE_SECONDS,
             seed=plan.seed,
         )
-        killing = Killing(plan=plan, stack=stack, pause_seconds=PAUSE_SECONDS / DIVISOR, began_at=began_at)
+        killing = Killing(plan=plan, stack=stack, divisor=DIVISOR, began_at=began_at)
         run = _Run(plan, stack, made, progress, watch, clients, killing)
         watching = asyncio.create_task(_keep_watching(run))
         try:
@@ -108,7 +108,7 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             ),
             counts=Counter(clients.counts),
             kills=Counter(killing.done),
-            paused_seconds=killing.pause_seconds if killing.paused else 0.0,
+            paused_seconds=tuple(killing.paused_seconds),
             ends={victim: kept.ends for victim, kept in stack.kept.items()},
             looks=watch.looks,
             replays=replays,
@@ -120,15 +120,16 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
 async def _load(run: _Run) -> None:
     """Let everybody pay while processes die."""
     plan = run.plan
-    run.progress.phase("payments", total=len(plan.orders) + len(plan.burst))
+    run.progress.phase("payments", total=len(plan.orders) + sum(len(pause.burst) for pause in plan.pauses))
     run.progress.phase("kills", total=len(plan.kills))
     run.killing.on_kill = lambda: run.progress.done("kills", count=run.killing.done.total())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_kill(run))
         for order in plan.orders:
             tasks.create_task(_pay_at_its_moment(order, run))
-        for order in plan.burst:
-            tasks.create_task(_pay_in_burst(order, run))
+        for pause, burst in zip(plan.pauses, run.killing.bursts, strict=True):
+            for order in pause.burst:
+                tasks.create_task(_pay_in_burst(order, burst, run))
 
 
 async def _kill(run: _Run) -> None:
@@ -141,8 +142,8 @@ async def _pay_at_its_moment(order: Order, run: _Run) -> None:
     await _pay(order, run)
 
 
-async def _pay_in_burst(order: Order, run: _Run) -> None:
-    await run.killing.burst.wait()
+async def _pay_in_burst(order: Order, burst: asyncio.Event, run: _Run) -> None:
+    await burst.wait()
     await _pay(order, run)
 
 
