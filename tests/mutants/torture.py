@@ -26,7 +26,6 @@ VISIBLE = (
     "failed_without_fence",
     "charge_after_window",
     "late_first_byte",
-    "retry_charges",
     "asked_once",
     "key_left_open",
 )

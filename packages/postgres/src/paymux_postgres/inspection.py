@@ -65,6 +65,12 @@ async def list_charge_windows(pool: Pool) -> dict[tuple[UUID, int], datetime]:
     return {(row["payment_id"], row["number"]): row["charge_window_ends_at"] for row in rows}
 
 
+async def count_attempts(pool: Pool) -> int:
+    """Count all attempts."""
+    rows = await pool.fetch(SQL["count_attempts"])
+    return int(rows[0]["attempts"])
+
+
 async def list_violations(pool: Pool, *, at: datetime) -> list[Suspicion]:
     """List what breaks an invariant."""
     rows = await pool.fetch(SQL["list_violations"], at)

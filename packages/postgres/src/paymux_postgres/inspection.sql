@@ -25,6 +25,10 @@ where i.verb = 'charge' and i.bytes_sent and i.actor not like 'worker:%' and i.s
 -- Until when each attempt could be charged.
 select payment_id, number, charge_window_ends_at from payment_attempts
 
+-- count_attempts --
+-- How many attempts were ever opened: what grows the moment a phase 1 is committed.
+select count(*) as attempts from payment_attempts
+
 -- list_violations --
 -- What is broken in the whole book, by name.
 select v.invariant, v.payment_id, v.detail from inv.all_violations($1) v

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 
 from paymux_cli.torture.plan import Kill, Pause, Plan, Victim
 from paymux_cli.torture.stack import TortureStack
+from paymux_core.errors import Refused
+from paymux_postgres.connections import CommitUnknown, Pool
+from paymux_postgres.inspection import count_attempts
 
-BURST_HEADSTART_SECONDS = 0.05
-"""Long enough for the first payments of a burst to be committed, too short for the last ones."""
+HEADSTART_SECONDS_MAX = 2.0
+"""Then the pause comes anyway: the database may just have been killed."""
+_LOOK_SECONDS = 0.002
 
 
 @dataclass(slots=True)
@@ -19,6 +23,7 @@ class Killing:
 
     plan: Plan
     stack: TortureStack
+    pool: Pool
     divisor: float
     began_at: float
     done: Counter[Victim] = field(default_factory=Counter)
@@ -49,10 +54,23 @@ class Killing:
         await self._until(pause.at_seconds)
         async with self._locks[Victim.API]:
             await self.stack.until_up(Victim.API)
+            before = await self._attempts()
             burst.set()
-            await asyncio.sleep(BURST_HEADSTART_SECONDS)
+            await self._until_committed(before + len(pause.burst) // 4)
             await self.stack.pause_api(seconds=pause.seconds / self.divisor)
             self.paused_seconds.append(pause.seconds / self.divisor)
+
+    async def _until_committed(self, attempts: int) -> None:
+        """Wait until a burst is in the middle of it: some attempts are committed, and their calls not yet sent."""
+        ends_at = time.monotonic() + HEADSTART_SECONDS_MAX
+        while time.monotonic() < ends_at and await self._attempts() < attempts:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _attempts(self) -> int:
+        try:
+            return await count_attempts(self.pool)
+        except (Refused, CommitUnknown):
+            return 0
 
     async def _until(self, at_seconds: float) -> None:
         await asyncio.sleep(max(0.0, self.began_at + at_seconds - time.monotonic()))

@@ -84,7 +84,7 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             patience_seconds=CLOCKS.processing_deadline + GRACE_SECONDS,
             seed=plan.seed,
         )
-        killing = Killing(plan=plan, stack=stack, divisor=DIVISOR, began_at=began_at)
+        killing = Killing(plan=plan, stack=stack, pool=made.store.pool, divisor=DIVISOR, began_at=began_at)
         run = _Run(plan, stack, made, progress, watch, clients, killing)
         watching = asyncio.create_task(_keep_watching(run))
         try:
