@@ -63,7 +63,8 @@ class Killing:
     async def _until_committed(self, attempts: int) -> None:
         """Wait until a burst is in the middle of it: some attempts are committed, and their calls not yet sent."""
         ends_at = time.monotonic() + HEADSTART_SECONDS_MAX
-        while time.monotonic() < ends_at and await self._attempts() < attempts:
+        # Nothing wakes us when another process commits.
+        while time.monotonic() < ends_at and await self._attempts() < attempts:  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _attempts(self) -> int:
