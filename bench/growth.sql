@@ -36,7 +36,7 @@ insert into payment_events (merchant_id, payment_id, position, sequence, type, f
                             reason, request_id, body, recorded_at)
 select $1, ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, e.position, e.position, e.type,
        e.from_status, e.to_status, e.attempt_number, 'api_key:0123456789', 'loaded', 'req_' || substr(md5(n::text), 1, 24),
-       case when e.position = 3 then repeat(md5(n::text), 40) end, $4
+       case when e.position = 3 then decode(repeat(md5(n::text), 20), 'hex') end, $4
 from generate_series($2::bigint, $3::bigint) n,
      (values (1, 'payment.created', null, 'requires_confirmation', null::smallint),
              (2, 'payment.processing', 'requires_confirmation', 'processing', 1::smallint),

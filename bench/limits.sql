@@ -92,7 +92,7 @@ select count(*) from payments where status = 'succeeded'
 
 -- documents_of_the_api --
 -- What the API wrote for one of its payments.
-select i.request::text as request, i.response::text as response, e.body
+select i.request::text as request, i.response::text as response, e.body::text as body
 from payment_events e
 join gateway_interactions i on i.merchant_id = e.merchant_id and i.payment_id = e.payment_id
 where e.type = 'payment.succeeded'

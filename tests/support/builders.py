@@ -14,11 +14,12 @@ import asyncpg
 
 from paymux_core.ids import uuid7
 from paymux_core.transitions import ATTEMPT_CLOSED, PAYMENT_TERMINAL
+from paymux_postgres.bodies import pack_body
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=30)
 HASH = bytes(32)
-ANSWER = '{"object": "payment"}'
+ANSWER = pack_body(b'{"object": "payment"}')
 
 _numbers = count(1)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from paymux_core.phases import StoredKey
 from paymux_postgres import queries
+from paymux_postgres.bodies import unpack_body
 from paymux_postgres.connections import Lane, Row
 
 SQL = queries.load(__file__)
@@ -27,7 +28,7 @@ def _read_key(row: Row) -> StoredKey:
         owned_until=row["owned_until"],
         success_status=row["success_status"],
         response_status=row["response_status"],
-        body=None if row["body"] is None else row["body"].encode(),
+        body=None if row["body"] is None else unpack_body(row["body"]),
     )
 
 

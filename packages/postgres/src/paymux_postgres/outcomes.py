@@ -10,6 +10,7 @@ from paymux_core.events import ANSWERED_BY_GATEWAY
 from paymux_core.phases import PhaseTwo
 from paymux_core.records import Attempt
 from paymux_postgres import documents, queries
+from paymux_postgres.bodies import pack_body
 from paymux_postgres.connections import Lane
 
 SQL = queries.load(__file__)
@@ -125,7 +126,7 @@ def _event_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
         [event.actor for _, event in flat],
         [event.reason for _, event in flat],
         [event.request_id for _, event in flat],
-        [event.body.decode() if event.body is not None else None for _, event in flat],
+        [None if event.body is None else pack_body(event.body) for _, event in flat],
     )
 
 

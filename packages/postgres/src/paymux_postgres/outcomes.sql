@@ -40,7 +40,9 @@ noted as (
               response, response_sha256, http_status, bytes_sent, transport_error, gateway_request_id, outcome,
               actor, request_id, sent_at, duration_ms, provider_payment_id)
     join locked l on l.ord = n.ord
-    on conflict (merchant_id, payment_id, id) do nothing
+    -- The payment is locked, so nobody inserts the same beside us; a conflict clause would be one record more in the log.
+    where not exists (select from gateway_interactions g
+                      where g.merchant_id = l.merchant_id and g.payment_id = l.payment_id and g.id = n.id)
 ),
 settled as (
     update payment_attempts a
@@ -83,7 +85,7 @@ told as (
     select m.merchant_id, m.id, e.position, e.sequence, e.type, e.from_status, e.to_status,
            e.attempt_number, e.actor, e.reason, e.request_id, e.body, m.updated_at
     from unnest($51::integer[], $52::integer[], $53::integer[], $54::text[], $55::text[], $56::text[], $57::smallint[],
-                $58::text[], $59::text[], $60::text[], $61::text[])
+                $58::text[], $59::text[], $60::text[], $61::bytea[])
         as e (ord, position, sequence, type, from_status, to_status, attempt_number, actor, reason, request_id, body)
     join moved m on m.ord = e.ord
 ),

@@ -8,6 +8,7 @@ import asyncpg
 
 from paymux_core.phases import Claim, DueAttempt, PhaseOne, ReviewCall
 from paymux_postgres import documents, queries
+from paymux_postgres.bodies import pack_body
 from paymux_postgres.connections import Lane, Pool, Row
 
 SQL = queries.load(__file__)
@@ -176,7 +177,7 @@ async def open_review(pool: Pool, call: ReviewCall) -> bool:
             call.review.reason,
             call.at,
             call.actor,
-            None if call.rendered is None else call.rendered.body.decode(),
+            None if call.rendered is None else pack_body(call.rendered.body),
             None if call.rendered is None else call.rendered.version,
         )
     return bool(rows)

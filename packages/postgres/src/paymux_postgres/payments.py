@@ -11,6 +11,7 @@ from paymux_core.money import Money
 from paymux_core.phases import Key, NewPayment
 from paymux_core.records import Payment
 from paymux_postgres import documents, queries
+from paymux_postgres.bodies import pack_body
 from paymux_postgres.connections import Lane, Pool, Row
 from paymux_postgres.rows import read_payment
 
@@ -108,7 +109,7 @@ async def cancel_unconfirmed(
             key.expires_at,
             actor,
             request_id,
-            body.decode(),
+            pack_body(body),
         )
     return bool(rows)
 

@@ -73,40 +73,42 @@ insert into attempt_transitions values
     ('requires_action', 'unknown'),
     ('authorized', 'succeeded'), ('authorized', 'voided'), ('authorized', 'failed');
 
+-- What never changes stands first, then what seldom does, and at the end what every confirm writes: the log of an update
+-- holds a row from its first changed byte to its last.
 create table payments (
     merchant_id uuid not null references merchants (id),
     id uuid not null,
     amount bigint not null check (amount > 0),
+    created_at timestamptz not null,
     currency text not null check (currency ~ '^[a-z]{3}$'),
     currency_exponent smallint not null,
-    status text not null,
     capture_method text not null check (capture_method in ('automatic', 'manual')),
     livemode boolean not null,
+    off_session boolean not null default false,
     reference text check (reference <> ''),
     description text,
     customer_reference text,
-    payment_method jsonb,
     return_url text,
-    off_session boolean not null default false,
     metadata jsonb not null default '{}',
-    next_action jsonb,
-    last_error jsonb,
-    amount_capturable bigint not null default 0,
-    amount_captured bigint not null default 0,
     amount_refunded bigint not null default 0,
     amount_refund_pending bigint not null default 0,
-    gateway text,
-    succeeded_attempt smallint,
-    processing_deadline_at timestamptz,
+    amount_capturable bigint not null default 0,
     cancellation_reason text,
     cancellation_requested_at timestamptz,
+    next_action jsonb,
+    last_error jsonb,
+    payment_method jsonb,
+    gateway text,
+    processing_deadline_at timestamptz,
+    status text not null,
+    amount_captured bigint not null default 0,
+    succeeded_attempt smallint,
     -- Both counters of the event log live here; the event with the last position always exists (guard below).
     event_position integer not null,
     event_sequence integer not null,
     -- The position of the event that ended the payment: its body is the answer that every key of it replays.
     final_position integer,
     version integer not null,
-    created_at timestamptz not null,
     updated_at timestamptz not null,
     finalized_at timestamptz,
     -- Stored generated, so that an index on it survives HOT updates. A status added later holds its reference.
@@ -139,8 +141,6 @@ create table payment_attempts (
     number smallint not null check (number >= 1),
     gateway text not null,
     gateway_account_id uuid not null,
-    status text not null,
-    reason text,
     amount bigint not null check (amount > 0),
     currency text not null,
     payment_method jsonb not null,
@@ -149,22 +149,24 @@ create table payment_attempts (
     -- SHA-256 of the first bytes this attempt sends: a re-send has to match it.
     request_digest bytea not null check (octet_length(request_digest) = 32),
     connector_version text not null,
-    provider_payment_id text,
-    error jsonb,
     request_id text not null,
     routing jsonb,
-    -- A request that can take money was sent, or nobody can say that it was not.
-    money_requested boolean not null default false,
-    was_requires_action boolean not null default false,
-    fence_count smallint not null default 0,
-    check_count integer not null default 0,
-    last_request_at timestamptz,
     charge_window_ends_at timestamptz not null,
-    next_check_at timestamptz,
+    created_at timestamptz not null,
+    check_count integer not null default 0,
     watch_until timestamptz,
     lease_token uuid,
     lease_expires_at timestamptz,
-    created_at timestamptz not null,
+    was_requires_action boolean not null default false,
+    fence_count smallint not null default 0,
+    error jsonb,
+    provider_payment_id text,
+    status text not null,
+    reason text,
+    -- A request that can take money was sent, or nobody can say that it was not.
+    money_requested boolean not null default false,
+    last_request_at timestamptz,
+    next_check_at timestamptz,
     updated_at timestamptz not null,
     finished_at timestamptz,
     -- Whether this attempt has, or may yet take, the money. A status added later holds.
@@ -198,8 +200,8 @@ create table payment_events (
     actor text not null check (actor <> ''),
     reason text not null check (reason <> ''),
     request_id text,
-    -- The object as it then was, byte for byte; null where it is rendered from immutable fields.
-    body text,
+    -- The object as it then was, byte for byte, packed (bodies.pack_body); null where it is rendered from immutable fields.
+    body bytea,
     recorded_at timestamptz not null,
     -- Readers of the whole log go by transaction id: commit order differs from id order.
     xid xid8 not null default pg_current_xact_id(),
@@ -216,7 +218,7 @@ create table payment_events (
             when 'payment.failed' then 'failed'
             when 'payment.canceled' then 'canceled' end
         and (from_status is not null) = (to_status is not null and type <> 'payment.created'))
-) with (toast_tuple_target = 256);
+);
 
 create table gateway_interactions (
     merchant_id uuid not null,
