@@ -16,9 +16,11 @@ LONG_SEEDS = max(1, int(os.environ.get("PAYMUX_SEEDS", "3000")) // 10)
 LONG_CHUNKS = min(10, LONG_SEEDS)
 
 FAILED_ONCE = {
+    0: "a phase 1 that committed after its key had been looked up was answered 409 by its own key",
     8: "a re-send is judged from its claim, although the first record gives the lease back",
     68: "the rows of a claim come in no promised order",
     77: "a look decided before a re-send was noted took back that it was sent",
+    497: "what was answered after phase 2 had lost its acknowledgement was not the stored answer",
 }
 """Seeds that found a bug in the product or in its oracle; each one stays."""
 

@@ -15,7 +15,7 @@ from paymux_core.errors import (
 from paymux_core.phases import PhaseOne, PhaseOneResult
 from paymux_core.records import Attempt, Payment
 from paymux_core.routing import Candidate, Choice
-from paymux_core.transitions import PaymentEvent, PaymentStatus, next_payment_status
+from paymux_core.transitions import PAYMENT_TERMINAL, PaymentEvent, PaymentStatus, next_payment_status
 from paymux_flows.answering import OK, answer, new_key, replay, unexpected_state
 from paymux_flows.attempting import Intent, first_choice, new_attempt
 from paymux_flows.charging import Charge, charge
@@ -103,10 +103,19 @@ async def go_on(
     )
     try:
         recorded = await charge(step, deps)
+        body = recorded.body or await _stored_body(phase, recorded.payment, deps)
     except (StorageUnavailable, Overloaded):
         # The attempt is committed and has its check: the worker finishes what we could not write.
         return answer(payment, success_status=success_status, deps=deps)
-    return answer(recorded.payment, success_status=success_status, deps=deps, body=recorded.body)
+    return answer(recorded.payment, success_status=success_status, deps=deps, body=body)
+
+
+async def _stored_body(phase: PhaseOne, payment: Payment, deps: Deps) -> bytes | None:
+    """Read the one final answer that another commit gave: somebody else's, or ours whose acknowledgement was lost."""
+    if payment.status not in PAYMENT_TERMINAL:
+        return None
+    stored = await deps.store.find_key(payment.merchant_id, phase.key.idempotency_key)
+    return None if stored is None else stored.body
 
 
 def _after_phase_one(phase: PhaseOne) -> Payment:
