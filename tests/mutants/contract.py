@@ -170,7 +170,8 @@ CAUGHT = (
         _ACTIONS,
         _edit(
             "resolution",
-            "    return finding.now if verdict.refusal is not None else due\n",
+            "    return min(finding.now, due) if finding.asked is Asked.LOOK_UP"
+            " and verdict.refusal is not None else due\n",
             "    return None\n",
             of=_OF_CORE,
         ),
