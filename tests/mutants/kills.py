@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants.patched import ROOT, Mutant, environment_of, write_mutant
+from tests.simulation.workload import HARSH_FROM
+
+SEEDS = 300
+"""How many of each kind of seeds a mutant may live through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,12 @@ class Kill:
 
     seed: int
     symptom: str
+
+
+def first_kill(mutant: Mutant) -> Kill | None:
+    """Search ordinary seeds, then harsh ones."""
+    ordinary = kill_by_simulation(mutant, first=0, seeds=SEEDS)
+    return ordinary or kill_by_simulation(mutant, first=HARSH_FROM, seeds=SEEDS)
 
 
 def kill_by_simulation(mutant: Mutant, *, first: int, seeds: int) -> Kill | None:
