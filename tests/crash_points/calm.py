@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SOON_SECONDS = 5.0
 _ODDS = {
     "sandbox_approve": (1.0, 0.0, 0.0, 0.0),
+    "sandbox_decline_soft": (0.0, 1.0, 0.0, 0.0),
     "sandbox_decline_hard": (0.0, 0.0, 0.0, 0.0),
     "sandbox_pending": (0.0, 0.0, 1.0, 0.0),
     "sandbox_error_before_charge_always": (1.0, 0.0, 0.0, 0.0),

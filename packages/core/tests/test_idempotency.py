@@ -87,3 +87,8 @@ def test_anything_else_is_no_key(header: bytes) -> None:
 def test_two_headers_are_no_key() -> None:
     assert normalised_key([b"a", b"a"]) is None
     assert normalised_key([]) is None
+
+
+def test_a_quote_that_is_not_escaped_ends_the_string_too_early() -> None:
+    assert normalised_key([rb'"a\\b"c"']) is None
+    assert normalised_key([rb'"a\\b\"c"']) == r"a\b" + '"c'
