@@ -163,9 +163,12 @@ class Stage:
         try:
             yield worker
             assert not running.done(), "the worker ended by itself"
-        finally:
-            worker.stopping.set()
-            await running
+        except BaseException:
+            # What the test holds up would never end.
+            running.cancel()
+            raise
+        worker.stopping.set()
+        await running
 
     async def add_account(self, gateway: str) -> None:
         """Give the merchant one more account."""

@@ -9,6 +9,7 @@ import pytest
 from paymux_connectors.transport import Sent
 from paymux_core.exchange import HttpRequest
 from paymux_core.transitions import PaymentStatus
+from paymux_postgres.bodies import unpack_body
 from paymux_worker.loop import UNFINISHED_MAX
 from tests.support.postgres import Database
 from tests.worker.stage import Stage, charged, worker_stage
@@ -41,7 +42,7 @@ async def test_a_check_that_fails_five_times_calls_a_person_and_is_tried_daily(s
         "select type, actor, body from payment_events where payment_id = $1 order by position", payment_id
     )
     assert (events[-1]["type"], events[-1]["actor"]) == ("payment.needs_review", "worker:test")
-    assert msgspec.json.decode(events[-1]["body"])["review"]["reason"] == "handler_failed"
+    assert msgspec.json.decode(unpack_body(events[-1]["body"]))["review"]["reason"] == "handler_failed"
     assert await _violations(stage) == []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from paymux_api.app import AppParts, create_app
 from paymux_api.operation import Call, Operation
@@ -90,13 +91,14 @@ async def _ask(
     return start["status"], {n.decode(): v.decode() for n, v in start["headers"]}, body["body"]
 
 
-async def test_a_bug_is_a_problem_that_tells_nothing(keys: Any, clock: Any, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_bug_is_a_problem_that_tells_nothing(keys: Any, clock: Any) -> None:
     app = _app(keys, clock, [_operation("breaks", _breaks)])
-    status, headers, body = await _ask(app, "/breaks", token=keys.add().token)
+    with capture_logs() as logged:
+        status, headers, body = await _ask(app, "/breaks", token=keys.add().token)
     problem = json.loads(body)
     assert (status, problem["code"], problem["request_id"]) == (500, "internal_error", headers["request-id"])
     assert SECRET not in body.decode()
-    shown = "".join(capfd.readouterr())
+    shown = json.dumps(logged, default=str)
     assert SECRET not in shown
     assert headers["request-id"] in shown
 
