@@ -1,4 +1,4 @@
-"""One server, one database, and quiet logs for all seeds that a process runs."""
+"""One server and one database for all seeds that a process runs, and quiet logs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +16,16 @@ def server(databases: Databases) -> Iterator[Server]:
     """Real Postgres, one statement at a time."""
     database = databases.fresh()
     made = Server(database.dsn)
-    with quiet_logs():
-        yield made
+    yield made
     made.close()
     databases.drop(database)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """For these tests alone: others read the logs, in the same process."""
+    with quiet_logs():
+        yield
 
 
 @pytest.fixture
