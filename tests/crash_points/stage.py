@@ -3,11 +3,12 @@
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
 from paymux_connectors.registry import CONNECTORS, IN_PROCESS
@@ -151,9 +152,9 @@ class Stage:
         """Dependencies of a process that will die at a point."""
         return replace(
             self.deps,
-            store=Dying(self.deps.store, point),  # type: ignore[arg-type]
-            gateways=Dying(self.deps.gateways, point),  # type: ignore[arg-type]
-            accounts=Dying(self.deps.accounts, point),  # type: ignore[arg-type]
+            store=Dying(self.deps.store, point),
+            gateways=Dying(self.deps.gateways, point),
+            accounts=Dying(self.deps.accounts, point),
         )
 
     async def create(self) -> None:

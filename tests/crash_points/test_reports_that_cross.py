@@ -5,11 +5,11 @@ A fence may last longer than the pause between two looks; a report that proves n
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.driver import outcome_name
 from paymux_core.attempt_rules import Asked
@@ -61,7 +61,7 @@ async def opened(stage: Stage) -> Payment:
     payment_id = parse_public_id(Kind.PAYMENT, json.loads(reply.body)["id"])
     assert payment_id is not None
     store = Dying(stage.deps.store, CrashPoint(STORE_CALLS.index("open_attempt") + 1, Dies.AFTER))
-    died = replace(stage.deps, store=store)  # type: ignore[arg-type]
+    died = replace(stage.deps, store=store)
     with pytest.raises(Crash):
         await confirm_payment(ConfirmPayment(caller, payment_id, KeyUse("key-1", bytes(32))), died)
     payment = await loaded(stage, payment_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 import asyncpg
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
 from paymux_connectors.registry import CONNECTORS, IN_PROCESS
@@ -159,8 +159,8 @@ class Machine(RuleBasedStateMachine):
         point = CrashPoint(3, Dies.AFTER)
         dying = replace(
             self.deps,
-            store=Dying(self.deps.store, point),  # type: ignore[arg-type]
-            accounts=Dying(self.deps.accounts, point),  # type: ignore[arg-type]
+            store=Dying(self.deps.store, point),
+            accounts=Dying(self.deps.accounts, point),
         )
         self.keys += 1
         key = f"confirm {name} dying {self.keys}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
+
+from msgspec.structs import replace
 
 from paymux_connectors.sandbox_dialect import SandboxDialect
 from paymux_core.connector import Caching, Fence, Lookup

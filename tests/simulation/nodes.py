@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from paymux_api.problems import PROBLEMS
 from paymux_connectors.driver import HttpGateways

@@ -1,8 +1,9 @@
 """Play Stripe to our connector: the intents it answers with, and one exchange of each kind."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
+
+from msgspec.structs import replace
 
 from paymux_connectors.stripe import CONNECTOR
 from paymux_core.connector import ChargeCall, GatewayAccount

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.transport import Sent
 from paymux_core.exchange import HttpRequest

@@ -1,9 +1,10 @@
 """What these tests share: a clock that is moved, and keys that are kept in a dictionary."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.api_keys import DEFAULT_SCOPES, ApiKeyToken, hash_api_key, new_api_key
 from paymux_core.ids import uuid7
@@ -55,7 +56,7 @@ class Keys:
             limits_exempt=False,
             last4=token.last4,
         )
-        self.rows[token.key_id] = replace(row, **changes)  # type: ignore[arg-type]  # columns by name
+        self.rows[token.key_id] = replace(row, **changes)
         return token
 
 

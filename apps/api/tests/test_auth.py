@@ -3,11 +3,11 @@
 import asyncio
 import hmac
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_api.auth import REMEMBER_SECONDS, Authenticator, require_scope
 from paymux_api.problems import AuthenticationRequired, PermissionDenied

@@ -1,11 +1,11 @@
 """Buckets hold what they promise, whatever the order of requests, and cost bounded memory."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from paymux_api.limits import Buckets, Limiter, Limits, Rate
 from paymux_core.errors import RateLimited

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.registry import CONNECTORS
 from paymux_connectors.stripe_amounts import to_stripe_amount

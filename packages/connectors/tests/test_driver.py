@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.driver import REQUESTS_MAX, HttpGateways
 from paymux_connectors.mock import CONNECTOR as MOCK

@@ -1,12 +1,12 @@
 """The driver and the sandbox's connectors against the real sandbox: each misbehaviour is told apart."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
 from paymux_core.connector import ChargeCall, GatewayAccount

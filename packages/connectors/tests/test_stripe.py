@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.stripe import CONNECTOR
 from paymux_connectors.stripe_requests import STRIPE_VERSION

@@ -1,8 +1,7 @@
 """Amounts as Stripe counts them."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.stripe import CONNECTOR
 from paymux_connectors.stripe_amounts import NOT_SUPPORTED, from_stripe_amount, to_stripe_amount

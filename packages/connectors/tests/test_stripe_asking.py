@@ -1,9 +1,9 @@
 """Look-ups and fences in Stripe's dialect."""
 
-from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_connectors.stripe import CONNECTOR
 from paymux_connectors.stripe_requests import LIST_LIMIT

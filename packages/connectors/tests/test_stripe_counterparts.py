@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import jsonschema_rs
 import pytest
 import stripe
+from msgspec.structs import replace
 
 from paymux_connectors.stripe import CONNECTOR
 from paymux_connectors.stripe_requests import STRIPE_VERSION

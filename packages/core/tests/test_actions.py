@@ -1,11 +1,11 @@
 """From the customer's action to an end: what each answer does to a waiting attempt and to its payment."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.clocks import Clocks
@@ -85,7 +85,7 @@ def payment(attempt: Attempt, **fields: object) -> Payment:
         next_action=NextAction("redirect", "https://a") if waits else None,
         attempts=(attempt,),
     )
-    return replace(born, **fields)  # type: ignore[arg-type]
+    return replace(born, **fields)
 
 
 def found(outcome: Outcome, asked: Asked, attempt: Attempt, **fields: object) -> Resolution:

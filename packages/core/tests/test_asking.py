@@ -1,10 +1,10 @@
 """What follows a look at the gateway, case by case."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.asking import NextStep, Rebuilt, is_over, next_step
 from paymux_core.connector import Caching, Capabilities, Fence, Lookup
@@ -61,7 +61,7 @@ def attempt(status: AttemptStatus = AttemptStatus.UNKNOWN, **fields: object) -> 
         charge_window_ends_at=NOW + timedelta(seconds=90),
         next_check_at=NOW,
     )
-    return replace(born, **fields)  # type: ignore[arg-type]
+    return replace(born, **fields)
 
 
 def payment(**fields: object) -> Payment:
@@ -81,7 +81,7 @@ def payment(**fields: object) -> Payment:
         updated_at=NOW - timedelta(seconds=30),
         processing_deadline_at=NOW + timedelta(hours=1),
     )
-    return replace(born, **fields)  # type: ignore[arg-type]
+    return replace(born, **fields)
 
 
 def follows(

@@ -1,9 +1,9 @@
 """What an outcome may do to its attempt: every outcome, question and status; and each rule by its name."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked, History, Verdict, judge
 from paymux_core.connector import Caching
@@ -54,7 +54,7 @@ def history(status: AttemptStatus = AttemptStatus.UNKNOWN, **fields: object) -> 
         fenced=False,
         caching=Caching.ALL,
     )
-    return replace(born, **fields)  # type: ignore[arg-type]
+    return replace(born, **fields)
 
 
 STARTED = history(AttemptStatus.STARTED, money_requested=False)

@@ -4,11 +4,12 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.connector import Caching

@@ -1,10 +1,11 @@
 """Phase 2 where it is not the ordinary one: no other account, money that comes too late, a restless payment."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.connector import Caching
@@ -110,7 +111,7 @@ async def test_a_payment_that_never_rests_is_given_up_and_left_to_the_next_check
         with pytest.raises(Overloaded):
             await record_outcome(
                 _report(await _payment(stage), NotFound()),
-                replace(stage.deps, store=faster),  # type: ignore[arg-type]
+                replace(stage.deps, store=faster),
             )
         payment = await _payment(stage)
     assert faster.times == ROUNDS_MAX

@@ -1,8 +1,8 @@
 """From an answer to bytes on the wire: the headers every answer carries, and the two messages of ASGI."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from starlette.types import Send
 
 from paymux_api import API_VERSION
@@ -17,8 +17,7 @@ ALWAYS: tuple[Header, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """Status, body, and the headers that are this answer's own."""
 
     status: int

@@ -4,8 +4,9 @@ import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from paymux_api.problems import AuthenticationRequired, PermissionDenied
 from paymux_core.api_keys import ApiKeyToken, Scope, hash_api_key, parse_api_key
@@ -28,8 +29,7 @@ class ApiKeyStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Remembered(Struct, frozen=True, gc=False):
     """A header that was checked, whose key it is, and how long that holds in monotonic seconds."""
 
     until: float

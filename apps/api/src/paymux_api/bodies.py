@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
 
 import msgspec
+from msgspec import Struct
 from starlette.types import Receive
 
 from paymux_api.problems import BodyTooLarge, MalformedJson, RequestTimeout
@@ -20,8 +20,7 @@ class ClientGone(Exception):
     """The client hung up before the body was complete; there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True, gc=False):
     """What the client sent: the fields (any JSON value), and all of its text, to look for card numbers."""
 
     fields: object

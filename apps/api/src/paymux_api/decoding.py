@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from urllib.parse import parse_qsl
 
 import msgspec
 import msgspec.inspect
+from msgspec import Struct
 
 from paymux_core.card_numbers import contains_card_number
 from paymux_core.errors import ValidationFailed
@@ -27,8 +27,7 @@ def decode_fields(fields: object, shape: type[msgspec.Struct]) -> msgspec.Struct
         raise _refusal(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True, gc=False):
     """The parameters as a struct, those under the prefix by their key, and all text, to look for card numbers."""
 
     parameters: msgspec.Struct

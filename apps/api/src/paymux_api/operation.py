@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 
 from paymux_core.api_keys import Scope
 from paymux_core.ids import Kind
@@ -36,8 +37,7 @@ class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing is sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, gc=False):
     """A request that passed every check of the layer; what a handler gets. `deps` is the flows' and opaque here."""
 
     caller: Caller | None

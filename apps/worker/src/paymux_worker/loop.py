@@ -6,11 +6,12 @@ The loop ends when it is told to, and for no other reason.
 import asyncio
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
 import structlog
+from msgspec.structs import replace
 
 from paymux_core.clocks import DAY_SECONDS, pause_after_check
 from paymux_core.errors import Refused

@@ -6,8 +6,10 @@ Every request becomes one interaction, redacted. A connector that raises leaves 
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from paymux_connectors.answers import storable_text
 from paymux_connectors.redaction import secrets_in, without_secrets

@@ -5,8 +5,9 @@ Sources: docs.stripe.com/declines/codes (decline codes), docs.stripe.com/error-c
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from paymux_connectors.answers import JsonObject, member, text
 from paymux_core.outcomes import Advice, DeclineCode, Refusal

@@ -16,6 +16,7 @@ import aiohttp  # noqa: TID251  this is the one file
 from aiohttp.abc import AbstractStreamWriter  # noqa: TID251  the same
 from aiohttp.client_proto import ResponseHandler  # noqa: TID251  the same
 from aiohttp.connector import Connection  # noqa: TID251  the same
+from msgspec import Struct
 from yarl import URL
 
 from paymux_core.exchange import Answer, HttpReply, HttpRequest, NoReply, NotSent, TransportError
@@ -31,8 +32,7 @@ _STALE_SECONDS = 1.0
 _OWN_HEADERS = {"User-Agent": "paymux", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True, gc=False):
     """What became of one request on the wire.
 
     `stale_connection`: a kept-alive connection died before any byte of an answer, so the gateway most likely never

@@ -6,9 +6,10 @@ secret has 190 bits.
 
 import hmac
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from zlib import crc32
+
+from msgspec import Struct
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH = 10
@@ -45,8 +46,7 @@ DEFAULT_SCOPES = frozenset({Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAY
 """A new key takes money and reads; it gives none back."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyToken:
+class ApiKeyToken(Struct, frozen=True, gc=False):
     """A well-formed key. `token` is the secret itself: shown once, never logged."""
 
     token: str

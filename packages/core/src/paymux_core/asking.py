@@ -3,9 +3,10 @@
 Pure: the worker acts on it, and a table of cases tests it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from paymux_core.connector import Caching, Capabilities, Fence
 from paymux_core.outcomes import Declined, NotFound, Outcome, RequiresAction
@@ -29,8 +30,7 @@ class NextStep(StrEnum):
     """The customer's time is over and this gateway has no cancel: from now on nobody can tell how it ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(Struct, frozen=True, gc=False):
     """The request as it would be built now; a re-send has to be the same as what phase 1 committed."""
 
     request_digest: bytes

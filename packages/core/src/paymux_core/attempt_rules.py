@@ -5,9 +5,11 @@ amount and currency match; a refusal closes an attempt only if it answers the fi
 comes from the gateway's own record; "not found" closes nothing; everything else is unknown.
 """
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.connector import Caching
 from paymux_core.money import Money
@@ -41,8 +43,7 @@ class Asked(StrEnum):
     """A cancel sent to obtain `voided`."""
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True, gc=False):
     """What an attempt has been through before this outcome.
 
     `money_requested`: an earlier request that can take money was sent, or nobody can say that it was not. `fenced`: a
@@ -59,8 +60,7 @@ class History:
     booked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """What happens to the attempt: an event of its table, or None; why; and whether a person has to look.
 
     `late`: the gateway has money for an attempt that is closed.

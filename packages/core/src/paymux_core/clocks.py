@@ -1,16 +1,16 @@
 """Every duration of the protocol in one table, so that a test stack can run the same protocol in a shorter time."""
 
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Self
+
+from msgspec import Struct
 
 CHECK_PAUSES_SECONDS = (30, 45, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200)
 """Pauses between checks; afterwards daily, and weekly once an attempt is older than 30 days."""
 DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
+class Clocks(Struct, frozen=True, gc=False):
     """Units: seconds. Defaults are the product's; only tests shorten them."""
 
     request_budget: float = 26.0
@@ -44,9 +44,9 @@ class Clocks:
         if divisor == 1:
             return self
         values: dict[str, float | tuple[float, float]] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            values[item.name] = tuple(v / divisor for v in value) if isinstance(value, tuple) else value / divisor
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            values[name] = tuple(v / divisor for v in value) if isinstance(value, tuple) else value / divisor
         values["divisor"] = divisor
         values["processing_deadline"] = min(60.0, self.processing_deadline)
         values["first_check"] = self.first_check / divisor

@@ -4,10 +4,11 @@ A connector is pure: the same call gives the same bytes. `Capabilities` says wha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 from paymux_core.exchange import Exchange
 from paymux_core.money import Money
@@ -38,8 +39,7 @@ class Lookup(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True, gc=False):
     """What the core may rely on at one gateway. Units: seconds.
 
     `key_window_seconds`: how long the gateway remembers an idempotency key. `lookup_consistency_seconds`: a look-up
@@ -59,8 +59,7 @@ class Capabilities:
     unknown_deadline_seconds: int = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayAccount:
+class GatewayAccount(Struct, frozen=True, gc=False):
     """A merchant's credentials at one gateway, as a connector sees them. Never logged; repr shows no secret."""
 
     id: str
@@ -74,8 +73,7 @@ class GatewayAccount:
         return f"GatewayAccount(id={self.id!r}, gateway={self.gateway!r}, base_url={self.base_url!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class ChargeCall:
+class ChargeCall(Struct, frozen=True, gc=False):
     """Everything a connector needs to build the bytes of one attempt, immutable since phase 1.
 
     `token` is the payment method at this gateway. `started_at` bounds look-ups by time window.

@@ -1,7 +1,8 @@
 """Which events a change of a payment and an attempt is told by: public ones are numbered for merchants."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from paymux_core.attempt_rules import Verdict
 from paymux_core.records import Attempt, Payment
@@ -11,8 +12,7 @@ ANSWERED_BY_GATEWAY = frozenset({"deadline", "unmapped_answer", "request_mismatc
 """Reasons of reviews that ask what became of a payment: the gateway's final answer closes them by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True, gc=False):
     """One event to write; `public` ones carry a sequence and a body."""
 
     type: str

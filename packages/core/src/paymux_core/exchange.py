@@ -5,9 +5,10 @@ resumed with None once the id is committed; it returns an `Outcome`. It holds no
 """
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from paymux_core.outcomes import Outcome
 
@@ -30,8 +31,7 @@ class Verb(StrEnum):
         return self is Verb.CHARGE
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(Struct, frozen=True, gc=False):
     """One request on the wire, complete to the byte.
 
     `body_safe` is what the audit trail may keep of it (the transport never sees what is in `body`).
@@ -44,7 +44,7 @@ class HttpRequest:
     url: str
     headers: Mapping[str, str]
     body: bytes = b""
-    body_safe: Mapping[str, object] = field(default_factory=dict)
+    body_safe: Mapping[str, object] = {}
     idempotency_key: str | None = None
     idempotent_replay: bool = False
 
@@ -65,8 +65,7 @@ class TransportError(StrEnum):
     PROCESS_LOST = "process_lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """A complete answer. Header names are lower case."""
 
     http_status: int
@@ -74,16 +73,14 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class NotSent:
+class NotSent(Struct, frozen=True, gc=False):
     """Not one byte of the request left us: the gateway cannot have acted."""
 
     error: TransportError
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NoReply:
+class NoReply(Struct, frozen=True, gc=False):
     """Bytes may have left and no complete answer came: nobody knows what the gateway did."""
 
     error: TransportError
@@ -93,8 +90,7 @@ class NoReply:
 HttpReply = Answer | NotSent | NoReply
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(Struct, frozen=True, gc=False):
     """Commit the gateway's id of a reserved object before the generator goes on."""
 
     provider_payment_id: str
@@ -103,8 +99,7 @@ class Remember:
 Exchange = Generator[HttpRequest | Remember, HttpReply | None, Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Interaction:
+class Interaction(Struct, frozen=True, gc=False):
     """One request on the wire and what came back, redacted: a row of the audit trail.
 
     Units: `duration_ms` milliseconds. `id` is a UUIDv7, made before the commit, so that a repeat writes nothing twice.

@@ -1,6 +1,6 @@
 """An amount in minor units with its currency; never a float, never a bare integer across a function border."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from paymux_core.currencies import CURRENCY_EXPONENTS
 
@@ -8,8 +8,7 @@ AMOUNT_MAX = 2**53 - 1
 """Every JSON client reads integers up to here exactly; far above any real payment and far below int64."""
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Struct, frozen=True, gc=False):
     """`amount` in minor units (1999 = 19.99 EUR = 1999 JPY), `currency` lower-case ISO 4217."""
 
     amount: int

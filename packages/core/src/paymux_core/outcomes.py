@@ -3,8 +3,9 @@
 An outcome speaks of one *request*. What it may do to the *attempt* is decided in `attempt_rules`.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from paymux_core.money import Money
 
@@ -48,8 +49,7 @@ class Advice(StrEnum):
     """Nobody should try this again (lost card, fraud, our own bug)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True, gc=False):
     """Why a request was refused, in our words and the gateway's."""
 
     code: DeclineCode
@@ -63,8 +63,7 @@ class Refusal:
         return self.advice is Advice.TRY_ANOTHER_GATEWAY
 
 
-@dataclass(frozen=True, slots=True)
-class NextAction:
+class NextAction(Struct, frozen=True, gc=False):
     """What the customer has to do now; `url` for redirects, `parameters` for the browser's widget."""
 
     type: str
@@ -72,40 +71,35 @@ class NextAction:
     parameters: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
+class Captured(Struct, frozen=True, gc=False):
     """The money was taken. `money` is what the *gateway* says it took."""
 
     provider_payment_id: str
     money: Money
 
 
-@dataclass(frozen=True, slots=True)
-class Authorized:
+class Authorized(Struct, frozen=True, gc=False):
     """The money is held and waits for a capture. `money` is what the gateway says it holds."""
 
     provider_payment_id: str
     money: Money
 
 
-@dataclass(frozen=True, slots=True)
-class RequiresAction:
+class RequiresAction(Struct, frozen=True, gc=False):
     """The customer has to act (3-D Secure, redirect)."""
 
     provider_payment_id: str
     next_action: NextAction
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True, gc=False):
     """The gateway has it and will know later."""
 
     provider_payment_id: str | None
     reason: str = "pending_at_gateway"
 
 
-@dataclass(frozen=True, slots=True)
-class Declined:
+class Declined(Struct, frozen=True, gc=False):
     """The gateway refused, definitely, and says why.
 
     `stored`: the gateway keeps this answer under the key, as it does with a decline of the card. A refusal of the
@@ -117,22 +111,19 @@ class Declined:
     stored: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class NotExecuted:
+class NotExecuted(Struct, frozen=True, gc=False):
     """This request did nothing, provably: not sent, or refused by a layer that certifies it did not act."""
 
     refusal: Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Voided:
+class Voided(Struct, frozen=True, gc=False):
     """The gateway acknowledged a cancel: this object can take no money any more."""
 
     provider_payment_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class NotFound:
+class NotFound(Struct, frozen=True, gc=False):
     """The gateway shows no charge of this attempt *now*. It closes nothing: a request may still arrive."""
 
 
@@ -165,8 +156,7 @@ class UnknownReason(StrEnum):
     """A connector raised; its answer counts as unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True, gc=False):
     """We cannot tell. It is asked for, then reviewed, and asking goes on; it is never turned into a failure."""
 
     reason: UnknownReason

@@ -1,17 +1,17 @@
 """What each commit of a confirm writes, as values: built by the flows, written by the store in one statement each."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.exchange import Interaction
 from paymux_core.records import Attempt, Payment
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True, gc=False):
     """The idempotency row that phase 1 claims.
 
     `success_status` is the HTTP status of a final answer (201 for a create), `owned_until` the owner's deadline.
@@ -24,8 +24,7 @@ class Key:
     expires_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseOne:
+class PhaseOne(Struct, frozen=True, gc=False):
     """Open the first attempt of a payment: `payment` as read before, `attempt` as it is to be inserted."""
 
     payment: Payment
@@ -46,8 +45,7 @@ class PhaseOneResult(StrEnum):
     """Committed, but the acknowledgement was lost: the worker goes on, this request calls no gateway."""
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentEvent:
+class PaymentEvent(Struct, frozen=True, gc=False):
     """A row of a payment's log. `sequence` numbers public events and is None on internal ones."""
 
     position: int
@@ -62,8 +60,7 @@ class PaymentEvent:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewReview:
+class NewReview(Struct, frozen=True, gc=False):
     """A money question for a person."""
 
     id: UUID
@@ -71,8 +68,7 @@ class NewReview:
     attempt_number: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewLateCharge:
+class NewLateCharge(Struct, frozen=True, gc=False):
     """Money found that the payment cannot book."""
 
     id: UUID
@@ -84,8 +80,7 @@ class NewLateCharge:
     next_check_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseTwo:
+class PhaseTwo(Struct, frozen=True, gc=False):
     """Write the outcome of a call: from `before` (compare-and-set on its version) to `after`, for one attempt.
 
     `after is before` when only the attempt's check moves; `attempt` is the attempt after. `opened` is a next attempt.
@@ -110,8 +105,7 @@ class PhaseTwo:
         return self.after is not self.before
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(Struct, frozen=True, gc=False):
     """What became of an idempotency key."""
 
     request_hash: bytes
@@ -132,8 +126,7 @@ class Which(StrEnum):
     """One whose last owners were never heard of again: it runs alone, or it may take its neighbours down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True, gc=False):
     """Lease attempts whose check is due at `at`. `sent_at_seconds`: before it is sent, on the monotonic clock."""
 
     at: datetime
@@ -146,8 +139,7 @@ class Claim:
     """Gateway accounts that have enough checks under way: a silent gateway does not take the others' slots."""
 
 
-@dataclass(frozen=True, slots=True)
-class DueAttempt:
+class DueAttempt(Struct, frozen=True, gc=False):
     """An attempt that is leased. `claimed_at_seconds`: before the claim was sent, on the monotonic clock.
 
     `unfinished_checks` counts this one and those before it that did not come to their end; `due_at` is when it was due.
@@ -164,16 +156,14 @@ class DueAttempt:
     due_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPayment:
+class RenderedPayment(Struct, frozen=True, gc=False):
     """A payment as its next event shows it, and the version it was rendered from."""
 
     body: bytes
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewCall:
+class ReviewCall(Struct, frozen=True, gc=False):
     """Call a person about a payment. `rendered` is None where the payment cannot even be read."""
 
     merchant_id: UUID
@@ -184,16 +174,14 @@ class ReviewCall:
     rendered: RenderedPayment | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True, gc=False):
     """One page of payments; `next_cursor` is where the walk stopped, None at the end."""
 
     payments: Sequence[Payment]
     next_cursor: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewPayment:
+class NewPayment(Struct, frozen=True, gc=False):
     """A payment to insert, with the key its request came with."""
 
     payment: Payment

@@ -1,10 +1,11 @@
 """The effects the flows need, as protocols: time, randomness, ids, the gateways and the store."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.connector import Capabilities, ChargeCall, GatewayAccount
 from paymux_core.exchange import Interaction
@@ -46,8 +47,7 @@ class Sleep(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CallLimits:
+class CallLimits(Struct, frozen=True, gc=False):
     """When a gateway call has to be over. Units: seconds on the monotonic clock.
 
     `ends_at`: the whole exchange, all its requests. `first_byte_before`: no money request starts later.
@@ -58,8 +58,7 @@ class CallLimits:
     connect_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(Struct, frozen=True, gc=False):
     """The outcome of one call, and one interaction per request on the wire, oldest first.
 
     `remembered` is the gateway's id that was committed during the call.

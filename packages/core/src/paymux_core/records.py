@@ -4,16 +4,16 @@ Units: amounts in minor units of `currency`; times aware, UTC.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.outcomes import NextAction, Refusal
 from paymux_core.transitions import AttemptStatus, PaymentStatus
 
 
-@dataclass(frozen=True, slots=True)
-class PaymentMethod:
+class PaymentMethod(Struct, frozen=True, gc=False):
     """What the customer pays with: a type, and a token, either for all gateways or one per gateway."""
 
     type: str
@@ -26,16 +26,14 @@ class PaymentMethod:
         return own if own is not None else self.token
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
+class LastError(Struct, frozen=True, gc=False):
     """Why a payment or attempt did not go through."""
 
     refusal: Refusal
     gateway: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenReview:
+class OpenReview(Struct, frozen=True, gc=False):
     """The review a payment is under."""
 
     id: UUID
@@ -43,8 +41,7 @@ class OpenReview:
     opened_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LateCharge:
+class LateCharge(Struct, frozen=True, gc=False):
     """Money that a gateway took or holds and that its payment cannot book."""
 
     id: UUID
@@ -58,8 +55,7 @@ class LateCharge:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True, gc=False):
     """One try through one gateway account. `money_requested`: a request that can take money was (perhaps) sent."""
 
     payment_id: UUID
@@ -92,8 +88,7 @@ class Attempt:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(Struct, frozen=True, gc=False):
     """A payment with its attempts, open review and late charges, as of one moment."""
 
     merchant_id: UUID
@@ -138,8 +133,7 @@ class Payment:
         return self.reviews[0] if self.reviews else None
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyRow:
+class ApiKeyRow(Struct, frozen=True, gc=False):
     """A stored API key: the keyed hash of its token, what it may do, until when, and how often.
 
     A rate that is None is the API's default. `confirms_per_second` counts all keys of the merchant together.
@@ -160,8 +154,7 @@ class ApiKeyRow:
     same_key_per_second: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(Struct, frozen=True, gc=False):
     """A payment of which something does not hold that must."""
 
     invariant: str

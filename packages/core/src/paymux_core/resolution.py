@@ -4,8 +4,10 @@ It runs again whenever the payment moved on while the gateway was asked.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked, History, Verdict, judge
 from paymux_core.clocks import ATTEMPTS_MAX, DAY_SECONDS, Clocks, after, pause_after_check
@@ -44,8 +46,7 @@ _TIMED_OUT = Refusal(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True, gc=False):
     """What one call told us. `retry_account` says whether there is an account for a further attempt."""
 
     outcome: Outcome
@@ -60,8 +61,7 @@ class Finding:
     retry_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True, gc=False):
     """The payment and attempt as they become; `verdict` says why; `moves_on` asks for a next attempt."""
 
     payment: Payment

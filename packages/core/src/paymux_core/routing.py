@@ -1,15 +1,15 @@
 """Which gateway account is tried next: enabled accounts that fit, in order of priority."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.connector import Capabilities, GatewayAccount
 from paymux_core.records import PaymentMethod
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True, gc=False):
     """A gateway account of a merchant, with what routing needs to know of it. Lower `priority` is tried first."""
 
     account_id: UUID
@@ -19,8 +19,7 @@ class Candidate:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True, gc=False):
     """The account that was chosen and why; stored with the attempt."""
 
     candidate: Candidate

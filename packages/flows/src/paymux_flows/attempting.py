@@ -1,9 +1,11 @@
 """From a payment to an attempt and the call it makes: which account, which bytes, until when."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.clocks import after, pause_after_check
 from paymux_core.connector import ChargeCall
@@ -21,8 +23,7 @@ SAME_ACCOUNT_AGAIN = frozenset({DeclineCode.GATEWAY_UNAVAILABLE, DeclineCode.GAT
 """Refusals that say nothing about the payment: the same account may be asked again after a pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True, gc=False):
     """What the merchant wants of an attempt, beside the payment's own fields."""
 
     method: PaymentMethod

@@ -1,6 +1,6 @@
 """Cancel a payment: at once before the charge, as a request while the charge runs."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from paymux_core.clocks import after
 from paymux_core.errors import Overloaded

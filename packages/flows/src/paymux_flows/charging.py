@@ -1,6 +1,7 @@
 """Charge an opened attempt and record what came back; go on to the next attempt while that is allowed and in time."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.records import Attempt, Payment
@@ -10,8 +11,7 @@ from paymux_flows.deps import Deps
 from paymux_flows.record_outcome import Recorded, Report, record_outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True, gc=False):
     """An attempt that is committed and may be sent. Units: seconds on the monotonic clock.
 
     `opened_at` is from before its commit was *sent*: the first byte is counted from there, not from the answer.

@@ -1,15 +1,15 @@
 """What a merchant asks for, parsed and authenticated: the inputs of the flows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.money import Money
 from paymux_core.records import PaymentMethod
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, gc=False):
     """Who asks: the merchant and mode of the API key, the key's id for the audit trail, the request's id."""
 
     merchant_id: UUID
@@ -18,16 +18,14 @@ class Caller:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeyUse:
+class KeyUse(Struct, frozen=True, gc=False):
     """An `Idempotency-Key` and the fingerprint of the request it came with (SHA-256, 32 bytes)."""
 
     idempotency_key: str
     request_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CreatePayment:
+class CreatePayment(Struct, frozen=True, gc=False):
     """Create a payment; with `confirm` the key is required."""
 
     caller: Caller
@@ -44,8 +42,7 @@ class CreatePayment:
     key: KeyUse | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmPayment:
+class ConfirmPayment(Struct, frozen=True, gc=False):
     """Open an attempt and charge or authorise. None means: as given at creation."""
 
     caller: Caller
@@ -56,8 +53,7 @@ class ConfirmPayment:
     off_session: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CancelPayment:
+class CancelPayment(Struct, frozen=True, gc=False):
     """Cancel before the charge, or ask for it while the charge runs."""
 
     caller: Caller
@@ -66,8 +62,7 @@ class CancelPayment:
     cancellation_reason: str = "requested_by_merchant"
 
 
-@dataclass(frozen=True, slots=True)
-class ListPayments:
+class ListPayments(Struct, frozen=True, gc=False):
     """One page, newest first. `status`, `gateway`, `metadata` are filtered while walking. Times are aware, UTC."""
 
     caller: Caller
@@ -82,8 +77,7 @@ class ListPayments:
     metadata: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """An answer to a merchant, complete: status, the body's bytes, and what the headers need."""
 
     http_status: int

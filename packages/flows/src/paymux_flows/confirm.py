@@ -1,7 +1,8 @@
 """Confirm a payment: commit the attempt (phase 1), call the gateway, commit the outcome (phase 2)."""
 
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from paymux_core.clocks import after
 from paymux_core.errors import (

@@ -1,10 +1,11 @@
 """What the flows are given: the store, the gateways, time, ids and randomness."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from paymux_core.clocks import Clocks
 from paymux_core.phases import (
@@ -142,8 +143,7 @@ class Accounts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Deps:
+class Deps(Struct, frozen=True):
     """Everything a flow may touch."""
 
     store: Store

@@ -3,9 +3,11 @@
 Asking goes on in every case; a timeout never becomes a failure.
 """
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.asking import FENCES, NextStep, Rebuilt, is_over, next_step
 from paymux_core.attempt_rules import Asked
@@ -24,8 +26,7 @@ from paymux_flows.record_outcome import Recorded, Report, record_outcome
 from paymux_flows.reviewing import DEADLINE, call_a_person
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
+class _Check(Struct, frozen=True, gc=False):
     payment: Payment
     attempt: Attempt
     candidate: Candidate

@@ -1,7 +1,9 @@
 """Phase 2: where an outcome becomes state. One function for confirm, look-ups and fences alike."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from paymux_core.attempt_rules import Asked
 from paymux_core.clocks import after
@@ -23,8 +25,7 @@ ROUNDS_MAX = 10
 """Each round lost means that somebody else moved the payment; ten in a row means something is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True, gc=False):
     """What was asked of which attempt, by whom, and what came back.
 
     `inline`: whoever records this will also make the call of a next attempt at once.
@@ -42,8 +43,7 @@ class Report:
     review: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True, gc=False):
     """The payment as it now is, and the attempt that was opened in the same commit, if any."""
 
     payment: Payment

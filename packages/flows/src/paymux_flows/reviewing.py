@@ -1,7 +1,8 @@
 """Call a person about a payment that the worker cannot settle. It needs no gateway, no account and no outcome."""
 
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from paymux_core.asking import is_over
 from paymux_core.errors import Overloaded

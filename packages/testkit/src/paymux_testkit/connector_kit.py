@@ -7,9 +7,9 @@ network or the gateway go wrong instead; whatever happens, the connector gives t
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.connector import ChargeCall, Connector, GatewayAccount
 from paymux_core.exchange import (

@@ -7,9 +7,10 @@ never turns into another outcome, and leaves nothing behind that the database ca
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from paymux_core.connector import ChargeCall, Connector
 from paymux_core.exchange import Answer, Exchange
@@ -68,7 +69,7 @@ class HostileAnswers:
                     outcome = play(start(verb), hostile).outcome
                     where = f"{verb} {place} {path}"
                     assert isinstance(outcome, _may_become(verb, scenario)), where
-                    assert _is_storable(asdict(outcome)), where
+                    assert _is_storable(msgspec.to_builtins(outcome)), where
                     assert len(getattr(outcome, "provider_payment_id", None) or "") <= ID_LENGTH_MAX, where
                     kept = json.dumps(dict(connector.answer_safe(body)), allow_nan=False)
                     assert _is_storable(json.loads(kept)), where
