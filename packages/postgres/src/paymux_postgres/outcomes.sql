@@ -41,8 +41,9 @@ noted as (
               actor, request_id, sent_at, duration_ms, provider_payment_id)
     join locked l on l.ord = n.ord
     -- The payment is locked, so nobody inserts the same beside us; a conflict clause would be one record more in the log.
-    where not exists (select from gateway_interactions g
-                      where g.merchant_id = l.merchant_id and g.payment_id = l.payment_id and g.id = n.id)
+    -- A scalar and not an anti-join: on an empty table the planner joins by a part of the key and reads all of it each time.
+    where (select true from gateway_interactions g
+           where g.merchant_id = l.merchant_id and g.payment_id = l.payment_id and g.id = n.id) is null
 ),
 settled as (
     update payment_attempts a
