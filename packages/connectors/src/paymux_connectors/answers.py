@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeGuard
 
+import msgspec
+
 from paymux_core.exchange import Answer, Exchange, HttpRequest, NoReply, NotSent, TransportError
 from paymux_core.outcomes import Advice, DeclineCode, NotExecuted, Refusal, Unknown, UnknownReason
 
@@ -19,8 +21,8 @@ def _no_number(constant: str) -> object:
 
 
 _read = json.JSONDecoder(parse_constant=_no_number).decode
-_compact = json.JSONEncoder(separators=(",", ":")).encode
-_spaced = json.JSONEncoder().encode
+_read_fast = msgspec.json.Decoder().decode
+_write = msgspec.json.Encoder().encode
 
 _UNREADABLE = frozenset({TransportError.TOO_LARGE, TransportError.MALFORMED})
 _RETRY_AFTER_SECONDS_MAX = 3600
@@ -93,18 +95,26 @@ def json_object(body: bytes) -> JsonObject | None:
 
     A NUL or half a surrogate pair, which no database keeps as text, becomes U+FFFD: an answer is not lost for it.
     """
+    document = _read_body(body)
+    return document if is_object(document) else None
+
+
+def _read_body(body: bytes) -> object:
+    """Read any JSON; None for what is none. The fast reader refuses what must not be lost: 1e400, half a pair."""
     try:
-        document: object = _read(body.decode())
-        if b"\\u" in body:
-            document = _storable(document)
+        if b"\\u" not in body:
+            return _read_fast(body)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        return _storable(_read(body.decode()))
     except (ValueError, RecursionError):
         return None
-    return document if is_object(document) else None
 
 
 def to_json(document: Mapping[str, object]) -> bytes:
     """Write a request's body; the same document always gives the same bytes."""
-    return _compact(document).encode()
+    return _write(document)
 
 
 def storable_text(value: str) -> str:
@@ -170,6 +180,6 @@ def request_digest(request: HttpRequest | None) -> bytes:
     if request is not None:
         headers = sorted((name.lower(), value) for name, value in request.headers.items())
         shown = [[name, value] for name, value in headers if name != "authorization"]
-        digest.update(_spaced([request.method, request.url, shown]).encode())
+        digest.update(_write([request.method, request.url, shown]))
         digest.update(request.body)
     return digest.digest()

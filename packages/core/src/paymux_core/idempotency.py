@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from hashlib import sha256
 
+import msgspec
+
 KEY_CHARACTERS_MAX = 255
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
 _encode_in_order = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -16,10 +18,10 @@ def fingerprint(method: str, path: str, fields: object) -> bytes:
 
 
 def canonical_json(fields: object) -> str:
-    """Write JSON values in the one form of RFC 8785. Raises: TypeError, ValueError for what is no JSON."""
-    text = _encode(fields)
-    # Code points and UTF-16 code units sort alike until a character beyond the basic plane appears.
-    return text if text.isascii() else _encode_in_order(_sorted(fields))
+    """Write JSON values in the one form of RFC 8785. Raises: TypeError for what is no JSON."""
+    text = _encode_sorted(fields)
+    # Of ASCII both encoders write the same; beyond it, code points and UTF-16 code units may sort differently.
+    return text.decode() if text.isascii() else _encode_in_order(_sorted(fields))
 
 
 def _sorted(value: object) -> object:

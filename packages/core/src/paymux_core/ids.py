@@ -3,13 +3,18 @@
 Ids of attempts and events are derived from their payment's id and a number, so they are the same after a lost commit.
 """
 
+import re
 from enum import StrEnum
 from functools import lru_cache
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
-_LENGTH = 26
+_TOKEN = re.compile(f"[{_ALPHABET}]{{26}}", re.ASCII)
+_TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+"""To the digits that int() reads in base 32."""
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_SHIFTS = range(120, -1, -10)
+"""Thirteen pairs of characters, ten bits each."""
 _NUMBER_MAX = 32767
 
 
@@ -44,24 +49,16 @@ def unix_ms_of(value: UUID) -> int:
 def public_id(kind: Kind, value: UUID) -> str:
     """Write an id as the API shows it: `pay_01j…`; one confirm asks for the same id ten times."""
     number = value.int
-    characters = [""] * _LENGTH
-    for place in range(_LENGTH - 1, -1, -1):
-        characters[place] = _ALPHABET[number & 31]
-        number >>= 5
-    return f"{kind}_{''.join(characters)}"
+    token = "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    return f"{kind}_{token}"
 
 
 def parse_public_id(kind: Kind, text: str) -> UUID | None:
     """Read an id that a client sent; None if it is none of this kind."""
     prefix, separator, token = text.partition("_")
-    if prefix != kind or not separator or len(token) != _LENGTH:
+    if prefix != kind or not separator or not _TOKEN.fullmatch(token):
         return None
-    number = 0
-    for character in token:
-        value = _VALUES.get(character)
-        if value is None:
-            return None
-        number = number << 5 | value
+    number = int(token.translate(_TO_DIGITS), 32)
     return UUID(int=number) if number < 1 << 128 else None
 
 
