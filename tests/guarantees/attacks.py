@@ -16,6 +16,7 @@ from tests.guarantees.attack_sql import (
 from tests.guarantees.attacks_on_ends import ATTACKS_ON_ENDS, SUCCEED
 
 EVENTS_FKEY = "payment_events_merchant_id_payment_id_fkey"
+PLACE_GUARDS = ("payments_immutable", "payments_guard", EVENTS_FKEY)
 ATTEMPTS_FKEY = "payment_attempts_merchant_id_payment_id_fkey"
 NOT_TRUNCATED = (
     "payments_not_truncated",
@@ -66,10 +67,8 @@ ATTACKS = [
     ),
     Attack(5, "a payment changes its amount", "born", ("payments_immutable",), update("amount = 1")),
     Attack(5, "a payment changes its currency", "born", ("payments_immutable",), update("currency = 'eur'")),
-    Attack(5, "a payment changes its id", "born", ("payments_immutable", EVENTS_FKEY), update("id = :op")),
-    Attack(
-        5, "a payment changes its merchant", "born", ("payments_immutable", EVENTS_FKEY), update("merchant_id = :om")
-    ),
+    Attack(5, "a payment changes its id", "born", PLACE_GUARDS, update("id = :op")),
+    Attack(5, "a payment changes its merchant", "born", PLACE_GUARDS, update("merchant_id = :om")),
     Attack(5, "a payment changes its reference", "born", ("payments_immutable",), update("reference = 'another'")),
     Attack(6, "an event is changed", "born", ("events_append_only",), "update payment_events set reason = 'lie'"),
     Attack(6, "an event is deleted", "born", ("events_append_only",), "delete from payment_events"),
