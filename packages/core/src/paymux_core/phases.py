@@ -46,17 +46,14 @@ class PhaseOneResult(StrEnum):
 
 
 class PaymentEvent(Struct, frozen=True, gc=False):
-    """A row of a payment's log. `sequence` numbers public events and is None on internal ones."""
+    """A row of a payment's log; whose it is stands in its phase 2. `sequence` is None on internal events."""
 
     position: int
     sequence: int | None
     type: str
-    actor: str
     reason: str
     from_status: str | None = None
     to_status: str | None = None
-    attempt_number: int | None = None
-    request_id: str | None = None
     body: bytes | None = None
 
 

@@ -145,7 +145,7 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
         event_sequence=before.event_sequence + sum(event.public for event in told),
         updated_at=now,
     )
-    events = tuple(_numbered(before, after_, resolution, report, told))
+    events = tuple(_numbered(before, after_, resolution, told))
     ended = before.finalized_at is None and after_.finalized_at is not None
     final = next((event.position for event in events if event.to_status is not None), None) if ended else None
     return replace(
@@ -174,9 +174,7 @@ def _payment_written(
     return payment
 
 
-def _numbered(
-    before: Payment, after_: Payment, resolution: Resolution, report: Report, told: Sequence[Told]
-) -> Iterator[PaymentEvent]:
+def _numbered(before: Payment, after_: Payment, resolution: Resolution, told: Sequence[Told]) -> Iterator[PaymentEvent]:
     position, sequence = before.event_position, before.event_sequence
     for event in told:
         position += 1
@@ -188,12 +186,9 @@ def _numbered(
             position=position,
             sequence=sequence if event.public else None,
             type=event.type,
-            actor=report.actor,
             reason=event.reason,
             from_status=before.status if event.changes_status else None,
             to_status=after_.status if event.changes_status else None,
-            attempt_number=report.number,
-            request_id=report.request_id,
             body=body,
         )
 

@@ -15,8 +15,6 @@ from paymux_postgres.connections import Lane
 
 SQL = queries.load(__file__)
 
-"""Reviews that the gateway's own answer closes; the others are about something that an outcome does not settle."""
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -25,12 +23,11 @@ async def record_outcomes(connection: Lane | asyncpg.Connection, items: Sequence
     rows = await connection.fetch(
         SQL["record_outcomes"],
         *_outcome_columns(items),
+        *_compared_columns(items),
         *_interaction_columns(items),
         *_event_columns(items),
         *_rare_documents(items),
         sorted(ANSWERED_BY_GATEWAY),
-        *_compared_columns(items),
-        [i.provider_payment_id for item in items for i in item.interactions],
     )
     won: dict[int, bool] = {}
     for row in rows:  # who was locked; once more, and true, if the payment moved
@@ -74,6 +71,8 @@ def _outcome_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
         [p.event_sequence for p in after],
         [item.final_position for item in items],
         [item.opened.number if item.opened else None for item in items],
+        [item.actor for item in items],
+        [item.request_id for item in items],
     )
 
 
@@ -90,26 +89,25 @@ def _compared_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
 
 
 def _interaction_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
-    flat = [(index, item, i) for index, item in enumerate(items) for i in item.interactions]
+    flat = [(index, i) for index, item in enumerate(items) for i in item.interactions]
     return (
-        [index for index, _, _ in flat],
-        [UUID(bytes=i.id) for _, _, i in flat],
-        [i.verb for _, _, i in flat],
-        [i.method for _, _, i in flat],
-        [i.url for _, _, i in flat],
-        [i.idempotency_key for _, _, i in flat],
-        [documents.write_mapping(i.request) for _, _, i in flat],
-        [documents.write_mapping(i.response) for _, _, i in flat],
-        [i.response_sha256 for _, _, i in flat],
-        [i.http_status for _, _, i in flat],
-        [i.bytes_sent for _, _, i in flat],
-        [i.transport_error for _, _, i in flat],
-        [i.gateway_request_id for _, _, i in flat],
-        [i.outcome for _, _, i in flat],
-        [item.actor for _, item, _ in flat],
-        [item.request_id for _, item, _ in flat],
-        [i.sent_at for _, _, i in flat],
-        [i.duration_ms for _, _, i in flat],
+        [index for index, _ in flat],
+        [UUID(bytes=i.id) for _, i in flat],
+        [i.verb for _, i in flat],
+        [i.method for _, i in flat],
+        [i.url for _, i in flat],
+        [i.idempotency_key for _, i in flat],
+        [documents.write_mapping(i.request) for _, i in flat],
+        [documents.write_mapping(i.response) for _, i in flat],
+        [i.response_sha256 for _, i in flat],
+        [i.http_status for _, i in flat],
+        [i.bytes_sent for _, i in flat],
+        [i.transport_error for _, i in flat],
+        [i.gateway_request_id for _, i in flat],
+        [i.outcome for _, i in flat],
+        [i.sent_at for _, i in flat],
+        [i.duration_ms for _, i in flat],
+        [i.provider_payment_id for _, i in flat],
     )
 
 
@@ -122,10 +120,7 @@ def _event_columns(items: Sequence[PhaseTwo]) -> tuple[list[object], ...]:
         [event.type for _, event in flat],
         [event.from_status for _, event in flat],
         [event.to_status for _, event in flat],
-        [event.attempt_number for _, event in flat],
-        [event.actor for _, event in flat],
         [event.reason for _, event in flat],
-        [event.request_id for _, event in flat],
         [None if event.body is None else pack_body(event.body) for _, event in flat],
     )
 

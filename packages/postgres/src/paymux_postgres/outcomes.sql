@@ -9,13 +9,15 @@ with inp as (
                          $13::boolean[], $14::boolean[], $15::smallint[], $16::timestamptz[], $17::timestamptz[],
                          $18::boolean[], $19::text[], $20::text[], $21::text[], $22::text[], $23::bigint[],
                          $24::bigint[], $25::smallint[], $26::timestamptz[], $27::text[], $28::timestamptz[],
-                         $29::integer[], $30::integer[], $31::integer[], $32::smallint[])
+                         $29::integer[], $30::integer[], $31::integer[], $32::smallint[], $33::text[], $34::text[],
+                         $35::boolean[], $36::smallint[], $37::timestamptz[], $38::timestamptz[], $39::text[])
         as i (ord, merchant_id, payment_id, version, recorded_at, attempt_number,
               attempt_status, reason, provider_payment_id, error, next_check_at, watch_until,
               money_requested, was_requires_action, fence_count, last_request_at, finished_at,
               changes_payment, status, next_action, last_error, gateway, amount_captured,
               amount_capturable, succeeded_attempt, processing_deadline_at, cancellation_reason, finalized_at,
-              event_position, event_sequence, final_position, next_attempt_number)
+              event_position, event_sequence, final_position, next_attempt_number, actor, request_id,
+              money_requested_before, fence_count_before, last_request_at_before, next_check_at_before, error_before)
 ),
 locked as (
     select i.*, p.version = i.version as won, p.event_position as position_before
@@ -31,14 +33,14 @@ noted as (
     select l.merchant_id, l.payment_id, n.id, l.attempt_number,
            case when l.won then l.event_position else l.position_before end, n.verb, n.method, n.url,
            n.idempotency_key, n.request::jsonb, n.response::jsonb, n.response_sha256, n.http_status, n.bytes_sent,
-           n.transport_error, n.gateway_request_id, n.outcome, n.provider_payment_id, n.actor, n.request_id, n.sent_at,
+           n.transport_error, n.gateway_request_id, n.outcome, n.provider_payment_id, l.actor, l.request_id, n.sent_at,
            n.duration_ms, l.recorded_at
-    from unnest($33::integer[], $34::uuid[], $35::text[], $36::text[], $37::text[], $38::text[], $39::text[],
-                $40::text[], $41::bytea[], $42::smallint[], $43::boolean[], $44::text[], $45::text[], $46::text[],
-                $47::text[], $48::text[], $49::timestamptz[], $50::integer[], $71::text[])
+    from unnest($40::integer[], $41::uuid[], $42::text[], $43::text[], $44::text[], $45::text[], $46::text[],
+                $47::text[], $48::bytea[], $49::smallint[], $50::boolean[], $51::text[], $52::text[], $53::text[],
+                $54::timestamptz[], $55::integer[], $56::text[])
         as n (ord, id, verb, method, url, idempotency_key, request,
               response, response_sha256, http_status, bytes_sent, transport_error, gateway_request_id, outcome,
-              actor, request_id, sent_at, duration_ms, provider_payment_id)
+              sent_at, duration_ms, provider_payment_id)
     join locked l on l.ord = n.ord
     -- The payment is locked, so nobody inserts the same beside us; a conflict clause would be one record more in the log.
     -- A scalar and not an anti-join: on an empty table the planner joins by a part of the key and reads all of it each time.
@@ -50,7 +52,7 @@ settled as (
     set status = l.attempt_status, reason = l.reason,
         provider_payment_id = coalesce(a.provider_payment_id, l.provider_payment_id), error = l.error::jsonb,
         -- What did not move the check leaves it where others may have moved it.
-        next_check_at = case when l.next_check_at is not distinct from ($69::timestamptz[])[l.ord + 1] then a.next_check_at
+        next_check_at = case when l.next_check_at is not distinct from l.next_check_at_before then a.next_check_at
                              else l.next_check_at end,
         watch_until = l.watch_until, money_requested = l.money_requested,
         was_requires_action = l.was_requires_action, fence_count = l.fence_count, last_request_at = l.last_request_at,
@@ -63,9 +65,9 @@ settled as (
     where l.won and a.merchant_id = l.merchant_id and a.payment_id = l.payment_id and a.number = l.attempt_number
       -- A re-send or a fence that proved nothing leaves the payment's version alone, but what was decided without
       -- knowing of it is decided again.
-      and a.money_requested = ($66::boolean[])[l.ord + 1] and a.fence_count = ($67::smallint[])[l.ord + 1]
-      and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]
-      and a.error is not distinct from (($70::text[])[l.ord + 1])::jsonb
+      and a.money_requested = l.money_requested_before and a.fence_count = l.fence_count_before
+      and a.last_request_at is not distinct from l.last_request_at_before
+      and a.error is not distinct from l.error_before::jsonb
     returning l.*
 ),
 moved as (
@@ -78,16 +80,16 @@ moved as (
         updated_at = l.recorded_at
     from settled l
     where l.changes_payment and p.merchant_id = l.merchant_id and p.id = l.payment_id and p.version = l.version
-    returning l.ord, l.next_attempt_number, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
+    returning l.ord, l.attempt_number, l.next_attempt_number, l.actor, l.request_id, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
 ),
 told as (
     insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
                                 attempt_number, actor, reason, request_id, body, recorded_at)
     select m.merchant_id, m.id, e.position, e.sequence, e.type, e.from_status, e.to_status,
-           e.attempt_number, e.actor, e.reason, e.request_id, e.body, m.updated_at
-    from unnest($51::integer[], $52::integer[], $53::integer[], $54::text[], $55::text[], $56::text[], $57::smallint[],
-                $58::text[], $59::text[], $60::text[], $61::bytea[])
-        as e (ord, position, sequence, type, from_status, to_status, attempt_number, actor, reason, request_id, body)
+           m.attempt_number, m.actor, e.reason, m.request_id, e.body, m.updated_at
+    from unnest($57::integer[], $58::integer[], $59::integer[], $60::text[], $61::text[], $62::text[], $63::text[],
+                $64::bytea[])
+        as e (ord, position, sequence, type, from_status, to_status, reason, body)
     join moved m on m.ord = e.ord
 ),
 opened as (
@@ -97,7 +99,7 @@ opened as (
     select m.merchant_id, m.id, o.number, o.gateway, o.gateway_account_id, 'started', o.amount, o.currency,
            o.payment_method, o.return_url, o.off_session, decode(o.request_digest, 'hex'), o.connector_version,
            o.request_id, o.routing, o.charge_window_ends_at, o.next_check_at, m.updated_at, m.updated_at
-    from jsonb_to_recordset($62::jsonb)
+    from jsonb_to_recordset($65::jsonb)
         as o (ord integer, number smallint, gateway text, gateway_account_id uuid, amount bigint, currency text,
               payment_method jsonb, return_url text, off_session boolean, request_digest text, connector_version text,
               request_id text, routing jsonb, charge_window_ends_at timestamptz, next_check_at timestamptz)
@@ -106,7 +108,7 @@ opened as (
 reviewed as (
     insert into reviews (merchant_id, id, payment_id, attempt_number, reason, status, opened_at)
     select m.merchant_id, v.id, m.id, v.attempt_number, v.reason, 'open', m.updated_at
-    from jsonb_to_recordset($63::jsonb) as v (ord integer, id uuid, attempt_number smallint, reason text)
+    from jsonb_to_recordset($66::jsonb) as v (ord integer, id uuid, attempt_number smallint, reason text)
     join moved m on m.ord = v.ord
     on conflict (merchant_id, payment_id, reason) where status = 'open' do nothing
 ),
@@ -115,14 +117,14 @@ answered as (
     set status = 'resolved', resolved_at = m.updated_at, resolution = 'gateway_answered', actor = 'gateway'
     from moved m
     where m.finalized_at is not null and r.merchant_id = m.merchant_id and r.payment_id = m.id and r.status = 'open'
-      and array_position($65::text[], r.reason) is not null
+      and array_position($68::text[], r.reason) is not null
 ),
 charged_late as (
     insert into late_charges (merchant_id, id, payment_id, attempt_number, gateway, provider_payment_id, amount, currency,
                               status, policy, next_check_at, created_at)
     select m.merchant_id, c.id, m.id, c.attempt_number, c.gateway, c.provider_payment_id, c.amount, c.currency,
            'open', 'review', c.next_check_at, m.updated_at
-    from jsonb_to_recordset($64::jsonb)
+    from jsonb_to_recordset($67::jsonb)
         as c (ord integer, id uuid, attempt_number smallint, gateway text, provider_payment_id text, amount bigint,
               currency text, next_check_at timestamptz)
     join moved m on m.ord = c.ord
