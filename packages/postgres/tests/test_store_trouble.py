@@ -60,9 +60,9 @@ async def _caught_waiting(
     while True:
         running = start()
         while not running.done():
+            # Not pg_stat_activity: a transaction keeps the first copy of it that it looked at.
             pid = await connection.fetchval(
-                "select pid from pg_stat_activity "
-                "where wait_event_type = 'Lock' and pg_backend_pid() = any (pg_blocking_pids(pid))"
+                "select pid from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid))"
             )
             if pid is not None:
                 return running, int(pid)
