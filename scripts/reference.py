@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias
 
@@ -86,7 +85,7 @@ def _errors() -> str:
 
 
 def _gateways() -> str:
-    names = [field.name for field in fields(Capabilities)]
+    names = Capabilities.__struct_fields__
     rows = [
         (f"`{name}`", *(_shown(getattr(connector.capabilities, field)) for field in names))
         for name, connector in CONNECTORS.items()

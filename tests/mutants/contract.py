@@ -122,7 +122,7 @@ CAUGHT = (
         "unstorable_text",
         "what an answer leaves behind can be stored",
         "wrong_value",
-        _edit("answers", "            document = _storable(document)\n", "            pass\n"),
+        _edit("answers", "return _storable(_read(body.decode()))", "return _read(body.decode())"),
     ),
     _kit(
         "endless_id",

@@ -44,11 +44,9 @@ STORE_MUTANTS = (
         (
             Edit(
                 _OUTCOMES_SQL,
-                "      and a.money_requested = ($66::boolean[])[l.ord + 1]"
-                " and a.fence_count = ($67::smallint[])[l.ord + 1]\n"
-                "      and a.last_request_at is not distinct from ($68::timestamptz[])[l.ord + 1]\n",
-                "      and $66::boolean[] is not null and $67::smallint[] is not null"
-                " and $68::timestamptz[] is not null\n",
+                "      and a.money_requested = l.money_requested_before and a.fence_count = l.fence_count_before\n"
+                "      and a.last_request_at is not distinct from l.last_request_at_before\n",
+                "",
             ),
         ),
     ),

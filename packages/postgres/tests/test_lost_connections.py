@@ -50,7 +50,7 @@ async def kill_who_waits(as_admin: asyncpg.Connection) -> None:
 
     async def waiting() -> int | None:
         pid = await as_admin.fetchval(
-            "select pid from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock'", NAME
+            "select pid from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid))"
         )
         return None if pid is None else int(pid)
 
