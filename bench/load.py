@@ -124,7 +124,7 @@ def main() -> None:
     """Read what to send from standard input, write the figures to standard output."""
     asked = json.load(sys.stdin)
     head = asked["head"]
-    requests = [head.replace("ID", name).replace("KEY", key).encode() for name, key in asked["requests"]]
+    requests = [head.replace("{id}", name).replace("{key}", key).encode() for name, key in asked["requests"]]
     status, part = asked["expected"]
     load = Load(asked["port"], (status.encode(), part.encode()))
     print(json.dumps(load.run(requests, in_flight=asked["in_flight"])))

@@ -13,9 +13,9 @@ CREATE_IN_FLIGHT = 32
 _PAYMENT = {
     "amount": 1999,
     "currency": "eur",
-    "reference": "order-KEY",
+    "reference": "order-{key}",
     "description": "An order of the shop",
-    "metadata": {"order": "KEY"},
+    "metadata": {"order": "{key}"},
 }
 _CONFIRM = {"payment_method": {"type": "card", "token": "tok_visa_4242"}}
 
@@ -51,7 +51,7 @@ async def create_payments(api: Api, shop: Shop, count: int) -> list[str]:
 
 async def confirm_payments(api: Api, shop: Shop, ids: Sequence[str], *, in_flight: int) -> Loaded:
     """Confirm payments, so many at a time. Raises: AnswersWrong."""
-    head = _head(shop, "/payments/ID/confirm", _CONFIRM)
+    head = _head(shop, "/payments/{id}/confirm", _CONFIRM)
     answer = await _run(api, head, ids, ("HTTP/1.1 200", '"status":"succeeded"'), in_flight)
     names = ("requests", "seconds", "p50_ms", "p99_ms", "cpu_us")
     return Loaded(**{name: answer[name] for name in names})  # type: ignore[arg-type]
@@ -60,10 +60,10 @@ async def confirm_payments(api: Api, shop: Shop, ids: Sequence[str], *, in_fligh
 def _head(shop: Shop, path: str, body: object) -> str:
     """Write a request with places for an id and a random key of 32 characters."""
     text = json.dumps(body, separators=(",", ":"))
-    length = len(text.replace("KEY", "k" * 32))
+    length = len(text.replace("{key}", "k" * 32))
     return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer {shop.api_key}\r\nIdempotency-Key: KEY\r\nContent-Length: {length}\r\n\r\n{text}"
+        f"Authorization: Bearer {shop.api_key}\r\nIdempotency-Key: {{key}}\r\nContent-Length: {length}\r\n\r\n{text}"
     )
 
 

@@ -7,6 +7,11 @@ SUCCEED = (
     "status = 'succeeded', succeeded_attempt = 1, amount_captured = 1000, "
     "finalized_at = :t, final_position = event_position + 1"
 )
+MERGE = (
+    "merge into payments p using (values (:m, :p)) s (m, i) on p.merchant_id = s.m and p.id = s.i when matched then "
+    "update set status = 'succeeded', succeeded_attempt = 1, amount_captured = 1000, finalized_at = :t, "
+    "final_position = 1, version = version + 1"
+)
 REOPEN_CHARGE = "update late_charges set status = 'open', next_check_at = :t"
 
 ATTACKS_ON_ENDS = [
@@ -100,6 +105,7 @@ ATTACKS_ON_ENDS = [
         "update reviews set reason = 'late_charge'",
     ),
     Attack(3, "success without an attempt", "born", ("payments_guard",), change("requires_confirmation", SUCCEED)),
+    Attack(3, "success without an attempt, by MERGE", "born", ("payments_guard",), MERGE),
     Attack(
         3,
         "an attempt of a payment that nobody confirmed",

@@ -36,6 +36,13 @@ def test_the_form_is_json_of_the_same_value_and_stays_as_it_is(value: object) ->
     assert canonical_json(json.loads(written)) == written
 
 
+@given(_values | st.text(alphabet=st.characters(max_codepoint=127)))
+def test_the_form_is_the_one_of_the_fingerprints_that_are_stored(value: object) -> None:
+    stored = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    if stored.isascii():
+        assert canonical_json(value) == stored
+
+
 @given(_values, _values)
 def test_two_values_have_one_form_only_if_they_are_equal(left: object, right: object) -> None:
     same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)

@@ -91,6 +91,19 @@ async def test_a_hot_statement_finds_every_row_by_its_whole_key(lane: asyncpg.Co
     assert list(complaints(await plan_of(lane, HOT[name]))) == []
 
 
+async def test_what_a_guard_asks_of_each_payment_is_part_of_its_plan(lane: asyncpg.Connection) -> None:
+    sql = (
+        "select t.* from payments n cross join lateral told_since(n.merchant_id, n.id, n.status, n.status, 0, "
+        "n.event_position, 0, n.final_position) t where n.merchant_id = $1 and n.id = $2"
+    )
+    plan = await plan_of(lane, sql)
+    asked = {str(node.get("Relation Name")) for node in nodes(plan)}
+    assert asked >= {"payments", "payment_events", "payment_attempts"}, (
+        "the function is called, and not planned with it"
+    )
+    assert not [found for found in complaints(plan) if found.startswith("Seq Scan")]
+
+
 async def test_a_plan_that_scans_all_keys_of_a_merchant_is_found(lane: asyncpg.Connection) -> None:
     sql = "select k.payment_id from idempotency_keys k where k.merchant_id = $1 and k.request_hash = $2"
     assert list(complaints(await plan_of(lane, sql)))

@@ -76,9 +76,10 @@ async def test_the_login_that_we_make_is_the_applications_and_is_made_once(share
         await as_admin(shared_database, f"drop role {login_name(password)}")
 
 
-async def test_a_session_that_does_not_wait_for_its_commit_is_refused(shared_database: Database) -> None:
-    connection = await asyncpg.connect(shared_database.app_dsn, server_settings={"synchronous_commit": "off"})
-    with pytest.raises(ServerUnfit, match="synchronous_commit is off"):
+@pytest.mark.parametrize("value", ["off", "local"])
+async def test_a_session_that_does_not_wait_for_its_commit_is_refused(shared_database: Database, value: str) -> None:
+    connection = await asyncpg.connect(shared_database.app_dsn, server_settings={"synchronous_commit": value})
+    with pytest.raises(ServerUnfit, match=f"synchronous_commit is {value}"):
         await check_server(connection)
     await connection.close()
 

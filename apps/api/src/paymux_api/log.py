@@ -10,7 +10,7 @@ from structlog.typing import EventDict, WrappedLogger
 _FIELDS = frozenset({
     "event", "level", "timestamp", "operation", "http_status", "duration_ms", "request_id", "code",
     "payment_id", "attempt_id", "attempt", "account_id", "gateway", "outcome", "error_type", "error_place", "address",
-    "count", "seconds", "reason",
+    "count", "seconds", "reason", "status", "unfinished", "drift_seconds", "limit",
 })  # fmt: skip
 
 

@@ -37,7 +37,7 @@ class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing is sent."""
 
 
-class Call(Struct, frozen=True, gc=False):
+class Call(Struct, frozen=True):
     """A request that passed every check of the layer; what a handler gets. `deps` is the flows' and opaque here."""
 
     caller: Caller | None

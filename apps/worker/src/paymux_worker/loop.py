@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from paymux_core.clocks import DAY_SECONDS, pause_after_check
 from paymux_core.errors import Refused
+from paymux_core.ids import Kind, public_id
 from paymux_core.phases import Claim, DueAttempt, Which
 from paymux_flows.deps import Deps
 from paymux_flows.reconcile import check
@@ -120,10 +121,10 @@ class Worker:
         until = self.deps.clock.now() + timedelta(seconds=self.deps.clocks.lease)
         try:
             if not await self.deps.store.renew_lease(due=due, lease_expires_at=until, next_check_at=None):
-                log.warning("worker.lease_lost", payment_id=str(due.payment_id), attempt=due.number)
+                log.warning("worker.lease_lost", **_ids(due))
         except Exception as error:  # noqa: BLE001 - a check goes on without its lease
             # The next try is in time, or another worker checks it too: what both write is compared and set.
-            log.warning("worker.lease_not_renewed", payment_id=str(due.payment_id), reason=type(error).__name__)
+            log.warning("worker.lease_not_renewed", reason=type(error).__name__, **_ids(due))
 
     async def _work(self, due: DueAttempt, after: Collection[asyncio.Task[None]]) -> None:
         """Check an attempt; whatever goes wrong with it is its own affair."""
@@ -135,7 +136,8 @@ class Worker:
                 return
             if due.unfinished_checks > UNFINISHED_MAX:
                 due = await self._call(due)
-            await check(due, self.deps, actor=self._actor)
+            checked = await check(due, self.deps, actor=self._actor)
+            log.info("worker.checked", status=checked.status, reason=checked.reason, **_ids(due))
         except Exception as error:  # noqa: BLE001 - it is logged there
             await self._put_off(due, error)
 
@@ -149,7 +151,7 @@ class Worker:
 
     async def _put_off(self, due: DueAttempt, error: Exception) -> None:
         """A check that cannot be done must not spin, and somebody has to learn of it in time."""
-        ids = {"payment_id": str(due.payment_id), "attempt": due.number}
+        ids = _ids(due)
         refused = isinstance(error, Refused)
         if refused:
             log.warning("worker.check_put_off", reason=type(error).__name__, **ids)
@@ -195,5 +197,10 @@ class Worker:
         except Refused:
             raise
         except Exception:
-            log.exception("worker.payment_unreadable", payment_id=str(due.payment_id))
+            log.exception("worker.payment_unreadable", **_ids(due))
             await call_a_person_unread(*where, reason=reason, actor=self._actor, deps=self.deps)
+
+
+def _ids(due: DueAttempt) -> dict[str, object]:
+    """Name an attempt as the API does."""
+    return {"payment_id": public_id(Kind.PAYMENT, due.payment_id), "attempt": due.number}

@@ -104,7 +104,7 @@ def _read_body(body: bytes) -> object:
     try:
         if b"\\u" not in body:
             return _read_fast(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return _storable(_read(body.decode()))

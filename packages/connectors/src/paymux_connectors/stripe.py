@@ -40,7 +40,6 @@ from paymux_core.outcomes import (
     UnknownReason,
 )
 
-BASE_URL = "https://api.stripe.com"
 _LIST_PAGES_MAX = 5
 _OK = 200
 

@@ -61,6 +61,9 @@ class ApiKeyToken(Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         return f"ApiKeyToken({self.key_id})"
 
+    __rich_repr__ = None
+    """Structs have one that shows every field."""
+
 
 def new_api_key(random_bits: int, *, mode: str) -> ApiKeyToken:
     """Make a key of `RANDOM_BITS` random bits from a cryptographic source; `mode` is `live` or `test`."""

@@ -49,7 +49,6 @@ class Clocks(Struct, frozen=True, gc=False):
             values[name] = tuple(v / divisor for v in value) if isinstance(value, tuple) else value / divisor
         values["divisor"] = divisor
         values["processing_deadline"] = min(60.0, self.processing_deadline)
-        values["first_check"] = self.first_check / divisor
         return type(self)(**values)  # type: ignore[arg-type]
 
 

@@ -72,6 +72,9 @@ class GatewayAccount(Struct, frozen=True, gc=False):
         """Show which account this is, and no credential."""
         return f"GatewayAccount(id={self.id!r}, gateway={self.gateway!r}, base_url={self.base_url!r})"
 
+    __rich_repr__ = None
+    """Structs have one that shows every field."""
+
 
 class ChargeCall(Struct, frozen=True, gc=False):
     """Everything a connector needs to build the bytes of one attempt, immutable since phase 1.

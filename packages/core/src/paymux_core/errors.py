@@ -7,7 +7,6 @@ Refused
 ├── NotFound                   404
 ├── PaymentUnexpectedState     409  (payment_id, current_status)
 ├── ReferenceInUse             409  (payment_id)
-├── OperationInProgress        409  (payment_id)
 ├── IdempotencyKeyReused       422
 ├── IdempotencyKeyInUse        409  (retry_after_seconds)
 ├── GatewayUnavailable         503  (retry_after_seconds)
@@ -74,12 +73,6 @@ class ReferenceInUse(Refused):
     """Another payment of this merchant holds the reference."""
 
     code = "reference_in_use"
-
-
-class OperationInProgress(Refused):
-    """A capture or void is open."""
-
-    code = "operation_in_progress"
 
 
 class IdempotencyKeyReused(Refused):

@@ -18,7 +18,7 @@ def fingerprint(method: str, path: str, fields: object) -> bytes:
 
 
 def canonical_json(fields: object) -> str:
-    """Write JSON values in the one form of RFC 8785. Raises: TypeError for what is no JSON."""
+    """Write JSON values (numbers are integers) in the one form of RFC 8785."""
     text = _encode_sorted(fields)
     # Of ASCII both encoders write the same; beyond it, code points and UTF-16 code units may sort differently.
     return text.decode() if text.isascii() else _encode_in_order(_sorted(fields))
@@ -26,7 +26,7 @@ def canonical_json(fields: object) -> str:
 
 def _sorted(value: object) -> object:
     if isinstance(value, dict):
-        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
         return {name: _sorted(value[name]) for name in names}
     if isinstance(value, list):
         return [_sorted(item) for item in value]

@@ -1,6 +1,6 @@
 """What each commit of a confirm writes, as values: built by the flows, written by the store in one statement each."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -171,13 +171,6 @@ class ReviewCall(Struct, frozen=True, gc=False):
     rendered: RenderedPayment | None = None
 
 
-class Page(Struct, frozen=True, gc=False):
-    """One page of payments; `next_cursor` is where the walk stopped, None at the end."""
-
-    payments: Sequence[Payment]
-    next_cursor: UUID | None
-
-
 class NewPayment(Struct, frozen=True, gc=False):
     """A payment to insert, with the key its request came with."""
 
@@ -185,6 +178,3 @@ class NewPayment(Struct, frozen=True, gc=False):
     key: Key | None
     actor: str
     request_id: str
-
-
-Routing = Mapping[str, object]

@@ -56,8 +56,6 @@ class Finding(Struct, frozen=True, gc=False):
     now: datetime
     jitter: float
     retry_account: bool
-    review: str | None = None
-    """What to ask a person if the attempt is still open afterwards."""
     retry_after_seconds: float | None = None
 
 
@@ -75,8 +73,6 @@ def resolve(payment: Payment, number: int, finding: Finding, *, clocks: Clocks) 
     before = payment.attempts[number - 1]
     verdict = judge(finding.outcome, asked=finding.asked, history=_history(payment, before, finding))
     attempt = _checked_in_time(_attempt_after(before, verdict, finding, clocks), payment, finding.now)
-    if finding.review is not None and attempt.status not in ATTEMPT_CLOSED and payment.review is None:
-        verdict = replace(verdict, review=finding.review)
     if any(review.reason == verdict.review for review in payment.reviews):
         # A person knows already.
         verdict = replace(verdict, review=None)
@@ -253,21 +249,6 @@ def _payment_after(
 ) -> Payment:
     status = next_payment_status(payment.status, event)
     outcome = finding.outcome
-    if status is PaymentStatus.SUCCEEDED and isinstance(outcome, Captured):
-        # One copy and not two: this is the way of nearly every payment.
-        return replace(
-            payment,
-            attempts=attempts,
-            status=status,
-            gateway=attempt.gateway,
-            next_action=None,
-            updated_at=finding.now,
-            finalized_at=finding.now,
-            succeeded_attempt=attempt.number,
-            amount_captured=outcome.money.amount,
-            last_error=None,
-            cancellation_reason=None,
-        )
     common = replace(
         payment,
         attempts=attempts,
@@ -277,6 +258,14 @@ def _payment_after(
         updated_at=finding.now,
         finalized_at=finding.now if status in PAYMENT_TERMINAL else None,
     )
+    if status is PaymentStatus.SUCCEEDED and isinstance(outcome, Captured):
+        return replace(
+            common,
+            succeeded_attempt=attempt.number,
+            amount_captured=outcome.money.amount,
+            last_error=None,
+            cancellation_reason=None,
+        )
     if status is PaymentStatus.REQUIRES_CAPTURE and isinstance(outcome, Authorized):
         # The money is held: from here on the attempt's own check looks after it, not the deadline of an unknown.
         return replace(common, amount_capturable=outcome.money.amount, processing_deadline_at=None)

@@ -2,7 +2,6 @@
 
 from msgspec.structs import replace
 
-from paymux_core.clocks import after
 from paymux_core.errors import Overloaded
 from paymux_core.records import Payment
 from paymux_core.transitions import PAYMENT_TERMINAL, PaymentEvent, PaymentStatus, next_payment_status
@@ -76,7 +75,7 @@ async def _request(payment: Payment, command: CancelPayment, deps: Deps) -> bool
     return await deps.store.request_cancellation(
         payment=payment,
         reason=command.cancellation_reason,
-        at=after(deps.clock.now(), 0),
+        at=deps.clock.now(),
         key=new_key(command.key, success_status=OK, deps=deps),
         actor=f"api_key:{command.caller.api_key_id}",
         request_id=command.caller.request_id,

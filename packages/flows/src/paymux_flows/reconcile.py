@@ -34,8 +34,11 @@ class _Check(Struct, frozen=True, gc=False):
     actor: str
 
 
-async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
-    """Do what an attempt's check asks for, then give its lease back. Raises: Refused; the lease is still held then."""
+async def check(due: DueAttempt, deps: Deps, *, actor: str) -> Attempt:
+    """Do what an attempt's check asks for, then give its lease back; the attempt as seen last.
+
+    Raises: Refused; the lease is still held then.
+    """
     payment, candidate = await _loaded(due.merchant_id, due.payment_id, due.number, deps)
     retry_after_seconds: float | None = None
     if candidate is None:
@@ -55,6 +58,7 @@ async def check(due: DueAttempt, deps: Deps, *, actor: str) -> None:
         clocks=deps.clocks,
     )
     await deps.store.release_attempt(due=due, next_check_at=next_check_at, unfinished_checks=0)
+    return payment.attempts[due.number - 1]
 
 
 async def _checked(step: _Check, deps: Deps) -> tuple[Payment, float | None]:

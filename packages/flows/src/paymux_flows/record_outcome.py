@@ -40,7 +40,6 @@ class Report(Struct, frozen=True, gc=False):
     actor: str
     request_id: str
     inline: bool = False
-    review: str | None = None
 
 
 class Recorded(Struct, frozen=True, gc=False):
@@ -98,7 +97,6 @@ async def _phase_two(payment: Payment, report: Report, deps: Deps) -> tuple[Phas
         now=now,
         jitter=deps.rng.uniform(),
         retry_account=True,
-        review=report.review,
         retry_after_seconds=report.outcome.retry_after_seconds if isinstance(report.outcome, Unknown) else None,
     )
     resolution = resolve(payment, report.number, finding, clocks=deps.clocks)

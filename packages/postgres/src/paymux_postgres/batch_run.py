@@ -8,7 +8,8 @@ import asyncpg
 
 from paymux_core.errors import Refused, StorageUnavailable
 from paymux_core.ports import Rng
-from paymux_postgres.connections import CommitUnknown, is_conflict, refused_for
+from paymux_postgres.connections import is_conflict, refused_for
+from paymux_postgres.losses import CommitUnknown
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

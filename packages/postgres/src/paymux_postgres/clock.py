@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from paymux_core.errors import Refused
-from paymux_postgres.connections import CommitUnknown, Pool
+from paymux_postgres.connections import Pool
+from paymux_postgres.losses import CommitUnknown
 
 MEASURE_SECONDS = 30.0
 DRIFT_SECONDS_MAX = 1.0

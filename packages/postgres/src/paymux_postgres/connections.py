@@ -12,6 +12,7 @@ from typing import TypeAlias, cast
 import asyncpg
 
 from paymux_core.errors import Overloaded, Refused, StorageUnavailable
+from paymux_postgres.losses import CommitUnknown, once_more
 
 Row: TypeAlias = asyncpg.Record
 Connection: TypeAlias = asyncpg.Connection
@@ -53,10 +54,6 @@ class DatabaseSettings:
     application_name: str = "paymux"
     pool_connections: int = 3
     statement_cache: int = 200
-
-
-class CommitUnknown(Exception):
-    """The connection went away before the answer came: the statement may have committed."""
 
 
 _DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -176,16 +173,12 @@ class Pool:
 
     async def fetch(self, statement: str, *values: object) -> Sequence[Row]:
         """Run a reading statement; once more on another connection if this one is gone. Raises: as connection()."""
-        try:
+
+        async def read() -> Sequence[Row]:
             async with self.connection() as connection:
                 return await connection.fetch(statement, *values)
-        except CommitUnknown:
-            pass
-        try:
-            async with self.connection() as connection:
-                return await connection.fetch(statement, *values)
-        except CommitUnknown as error:
-            raise StorageUnavailable("the database cannot be reached; try again soon", retry_after_seconds=2) from error
+
+        return await once_more(read)
 
 
 class Lane:

@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from paymux_core.errors import StorageUnavailable
-from paymux_postgres.connections import CommitUnknown
 
 Found = TypeVar("Found")
+
+
+class CommitUnknown(Exception):
+    """The connection went away before the answer came: the statement may have committed."""
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ from paymux_postgres import api_keys, idempotency_keys, invariants, outcomes, pa
 from paymux_postgres.batch import BATCH_MAX, Batcher
 from paymux_postgres.batch_keys import keys_of_create, keys_of_phase_one, keys_of_phase_two
 from paymux_postgres.batch_run import run_batch
-from paymux_postgres.connections import CommitUnknown, DatabaseSettings, Lane, Pool
-from paymux_postgres.losses import loss_is_a_refusal, once_more
+from paymux_postgres.connections import DatabaseSettings, Lane, Pool
+from paymux_postgres.losses import CommitUnknown, loss_is_a_refusal, once_more
 
 BORN_MAX = 10_000
 """Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""

@@ -50,6 +50,7 @@ _NO_SENSE = {
     "deep": b"[" * 100_000,
     "deep object": b'{"id":' * 100_000,
     "no text": b"\xff\xfe\x00",
+    "no text inside": b'{"id": "K\xfcche"}',
     "not a number": b'{"id": "x", "status": "succeeded", "amount": NaN}',
     "long number": b'{"id": ' + b"9" * 5_000 + b"}",
     "megabyte": b'"' + b"x" * 1_000_000 + b'"',

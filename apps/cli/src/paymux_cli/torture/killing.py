@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from paymux_cli.torture.plan import Kill, Pause, Plan, Victim
 from paymux_cli.torture.stack import TortureStack
 from paymux_core.errors import Refused
-from paymux_postgres.connections import CommitUnknown, Pool
+from paymux_postgres.connections import Pool
 from paymux_postgres.inspection import count_attempts
+from paymux_postgres.losses import CommitUnknown
 
 HEADSTART_SECONDS_MAX = 2.0
 """Then the pause comes anyway: the database may just have been killed."""

@@ -21,8 +21,8 @@ from paymux_cli.torture.watch import FINAL, Watch
 from paymux_core.clocks import Clocks
 from paymux_core.errors import Refused
 from paymux_core.ids import Kind, public_id
-from paymux_postgres.connections import CommitUnknown
 from paymux_postgres.inspection import Standing, list_standings
+from paymux_postgres.losses import CommitUnknown
 
 CLOCKS = Clocks().shortened(DIVISOR)
 CLIENT_SECONDS = 35.0

@@ -18,6 +18,7 @@ create function told_since(merchant uuid, payment uuid, status_before text, stat
                   and position > position_before and position <= position_now) v) e
     left join public.payment_attempts a on a.merchant_id = merchant and a.payment_id = payment and a.holds
 $$;
+grant execute on function told_since to paymux_app;
 
 -- What a change of a payment breaks, in words; null if nothing. `moves`: its status changes.
 create function guard_payment_changes() returns trigger language plpgsql as $$
@@ -74,7 +75,9 @@ create trigger payments_guard after update on payments referencing old table as 
     for each statement execute function guard_payment_changes();
 
 -- A birth is one of its kind in a request, so that it is looked at row by row.
-create or replace function guard_payment() returns trigger language plpgsql as $$
+drop trigger payments_guard_birth on payments;
+drop function guard_payment();
+create function guard_payment_birth() returns trigger language plpgsql as $$
 declare
     told record;
 begin
@@ -92,6 +95,7 @@ begin
     end if;
     return null;
 end $$;
+create trigger payments_guard_birth after insert on payments for each row execute function guard_payment_birth();
 
 create function guard_attempt_births() returns trigger language plpgsql as $$
 declare
