@@ -61,8 +61,9 @@ class ApiKeyToken(Struct, frozen=True, gc=False):
     def __repr__(self) -> str:
         return f"ApiKeyToken({self.key_id})"
 
-    __rich_repr__ = None
-    """Structs have one that shows every field."""
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # A struct's own shows every field.
+        return [("key_id", self.key_id)]
 
 
 def new_api_key(random_bits: int, *, mode: str) -> ApiKeyToken:

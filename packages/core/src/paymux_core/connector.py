@@ -72,8 +72,9 @@ class GatewayAccount(Struct, frozen=True, gc=False):
         """Show which account this is, and no credential."""
         return f"GatewayAccount(id={self.id!r}, gateway={self.gateway!r}, base_url={self.base_url!r})"
 
-    __rich_repr__ = None
-    """Structs have one that shows every field."""
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # A struct's own shows every field.
+        return [("id", self.id), ("gateway", self.gateway), ("base_url", self.base_url)]
 
 
 class ChargeCall(Struct, frozen=True, gc=False):

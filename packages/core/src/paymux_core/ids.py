@@ -12,6 +12,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TOKEN = re.compile(f"[{_ALPHABET}]{{26}}", re.ASCII)
 _TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 """To the digits that int() reads in base 32."""
+_NUMBER_MAX = 32767
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS = range(120, -1, -10)
 """Thirteen pairs of characters, ten bits each."""
@@ -64,3 +65,13 @@ def parse_public_id(kind: Kind, text: str) -> UUID | None:
 def attempt_id(payment: UUID, number: int) -> str:
     """Derive the id of a payment's n-th attempt: `att_<payment>_<n>`."""
     return public_id(Kind.ATTEMPT, payment) + f"_{number}"
+
+
+def parse_attempt_id(text: str) -> tuple[UUID, int] | None:
+    """Read an attempt's id back into payment and number; None if it is none."""
+    head, separator, digits = text.rpartition("_")
+    payment = parse_public_id(Kind.ATTEMPT, head)
+    if payment is None or not separator or not digits.isascii() or not digits.isdigit():
+        return None
+    number = int(digits)
+    return (payment, number) if 1 <= number <= _NUMBER_MAX and digits == str(number) else None
