@@ -84,7 +84,7 @@ async def test_a_request_id_is_kept_if_it_has_the_form(sent: str, shop: Merchant
     assert (await _with_request_id(sent, shop)).headers["request-id"] == sent
 
 
-@pytest.mark.parametrize("sent", ["short", "x" * 65, "with space", "semi;colon", "é" * 8])
+@pytest.mark.parametrize("sent", ["short", "x" * 65, "with space", "semi;colon", "é" * 8, "4242-4242-4242-4242"])
 async def test_a_request_id_of_another_form_is_replaced(sent: str, shop: Merchant) -> None:
     reply = await _with_request_id(sent, shop)
     assert re.fullmatch("req_[0-9a-f]{24}", reply.headers["request-id"])
@@ -181,6 +181,67 @@ async def test_an_upgrade_that_nobody_speaks_is_an_ordinary_request(shop: Mercha
     reply = await shop.send_raw(request)
     assert (reply.status, reply.content) == (200, {"status": "ok"})
     _has_its_names(reply)
+
+
+def _offering_http_2(request: bytes, connection: bytes = b"Connection: Upgrade, HTTP2-Settings, close\r\n") -> bytes:
+    """Make it a request as `curl --http2` and Java send theirs."""
+    offer = connection + b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
+    return request.replace(b"Connection: close\r\n", offer, 1)
+
+
+@pytest.mark.parametrize("pieces", ["in one piece", "with its body later", "in single bytes"])
+async def test_an_upgrade_that_is_offered_takes_no_body_away(pieces: str, stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    body = json.dumps({"payment_method": {"type": "card", "token": "sandbox_decline_hard"}}).encode()
+    request = _offering_http_2(
+        shop.request_bytes("POST", f"/payments/{payment_id}/confirm", body, key=f"offer {pieces}")
+    )
+    head, end, rest = request.partition(b"\r\n\r\n")
+    reader, writer = await shop.connect()
+    parts = {"in one piece": [request], "with its body later": [head + end, rest]}.get(pieces)
+    for part in parts or [bytes([byte]) for byte in request]:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    await hang_up(writer)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"status":"failed"' in answer
+    assert stack.sandbox.charges(payment_id) == []
+
+
+async def test_a_body_behind_an_offered_upgrade_is_no_request_of_its_own(stack: Stack, shop: Merchant) -> None:
+    before = await stack.payments_count(shop)
+    inner = shop.request_bytes("POST", "/payments", json.dumps({"amount": 5, "currency": "eur"}).encode())
+    outer = shop.request_bytes("POST", "/payments", inner)
+    head, end, rest = _offering_http_2(outer, b"Connection: Upgrade\r\n").partition(b"\r\n\r\n")
+    reader, writer = await shop.connect()
+    writer.write(head + end)
+    await writer.drain()
+    writer.write(rest + shop.request_bytes("GET", "/nowhere"))
+    async with asyncio.timeout(30):
+        answers = await reader.read()
+    await hang_up(writer)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"400", b"404"]
+    assert await stack.payments_count(shop) == before
+
+
+async def test_a_connect_is_no_request(shop: Merchant) -> None:
+    reply = await shop.send_raw(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
+    assert (reply.status, reply.code) == (400, "malformed_request")
+
+
+async def test_who_has_said_all_it_will_say_is_answered(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    reader, writer = await shop.connect()
+    writer.write(shop.request_bytes("POST", f"/payments/{payment_id}/confirm", b"{}", key="half closed"))
+    writer.write_eof()
+    async with asyncio.timeout(30):
+        answer = await reader.read()
+    await hang_up(writer)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert len(stack.sandbox.charges(payment_id)) == 1
 
 
 def _has_its_names(reply: Reply) -> None:

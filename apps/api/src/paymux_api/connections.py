@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from http import HTTPStatus
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from paymux_api.answers import ALWAYS
@@ -16,7 +17,7 @@ HEAD_SECONDS_MAX = 10.0
 
 
 class ApiConnection(HttpToolsProtocol):
-    """uvicorn's connection with three changes: a limit and a deadline for heads, and problems instead of plain text."""
+    """uvicorn's connection with a limit and a deadline for heads, problems instead of plain text, and no upgrades."""
 
     docs_url = "/docs"
     head_seconds_max = HEAD_SECONDS_MAX
@@ -35,7 +36,7 @@ class ApiConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head that is still incomplete afterwards is counted and timed."""
-        super().data_received(data)
+        self._parse(data)
         if self._in_head:
             self._await_head(len(data))
         elif self._head_timer is not None:
@@ -49,8 +50,43 @@ class ApiConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note that it is complete."""
-        self._in_head = False
-        super().on_headers_complete()
+        if not self.parser.should_upgrade():
+            self._in_head = False
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Hand the request over."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Answer a client that has said all it will say."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
+
+    def _parse(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._parse_without_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Read a request as if it offered no other protocol (RFC 9110, 7.8): the parser would drop its body."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("")
+            return
+        version = self.parser.get_http_version().encode()
+        head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
+        for name, value in self.headers:
+            if name != b"upgrade":
+                head += (name, b": ", value, b"\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
+        self._parse(b"".join((*head, b"\r\n", rest)))
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature; its words are not ours
         """Answer what is no HTTP. An answer that is due to an earlier request comes first, and is the last."""

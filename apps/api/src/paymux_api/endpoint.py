@@ -285,7 +285,7 @@ def read_headers(scope: Scope) -> RequestHeaders:
             keys.append(value)
         elif name == b"content-length":
             content_length = value
-        elif name == b"request-id" and _REQUEST_ID.fullmatch(value):
+        elif name == b"request-id" and _REQUEST_ID.fullmatch(value) and not contains_card_number(value.decode()):
             request_id = value.decode()
     return RequestHeaders(request_id or f"req_{secrets.token_hex(12)}", authorization, content_length, keys)
 

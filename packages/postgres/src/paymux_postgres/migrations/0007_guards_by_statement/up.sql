@@ -34,13 +34,21 @@ begin
     left join public.payment_transitions t on t.from_status = o.status and t.to_status = n.status
     cross join lateral (select case
         when o.id is null then 'it took the place of another'
-        when n.version <= o.version then 'version must grow with every change'
+        when n.version <> o.version + 1 then 'version must grow by one with every change'
         when not m.moves and o.finalized_at is not null
              and row(o.finalized_at, o.final_position, o.succeeded_attempt, o.amount_captured, o.gateway, o.last_error, o.cancellation_reason)
                  is distinct from row(n.finalized_at, n.final_position, n.succeeded_attempt, n.amount_captured, n.gateway, n.last_error, n.cancellation_reason)
             then 'how it ended, and the answer that is replayed, do not change'
         when m.moves and t.to_status is null then format('no transition from %s to %s', o.status, n.status)
-        when m.moves and n.event_position = o.event_position then 'a change of status needs its event'
+        when n.event_position = o.event_position
+             and row(o.status, o.payment_method, o.return_url, o.off_session, o.next_action, o.last_error, o.gateway,
+                     o.amount_capturable, o.amount_captured, o.amount_refunded, o.amount_refund_pending, o.succeeded_attempt,
+                     o.processing_deadline_at, o.cancellation_reason, o.cancellation_requested_at, o.finalized_at, o.final_position)
+                 is distinct from
+                 row(n.status, n.payment_method, n.return_url, n.off_session, n.next_action, n.last_error, n.gateway,
+                     n.amount_capturable, n.amount_captured, n.amount_refunded, n.amount_refund_pending, n.succeeded_attempt,
+                     n.processing_deadline_at, n.cancellation_reason, n.cancellation_requested_at, n.finalized_at, n.final_position)
+            then 'a change of it needs its event'
         when told.events <> n.event_position - o.event_position
              or told.public_events <> n.event_sequence - o.event_sequence or not told.in_sequence
             then format('events %s to %s and sequence %s to %s are not all there', o.event_position + 1, n.event_position,
@@ -101,6 +109,8 @@ create function guard_attempt_births() returns trigger language plpgsql as $$
 declare
     broken text;
 begin
+    -- Whoever ends the payment meanwhile is waited for; an attempt's foreign key alone would let both pass.
+    perform from public.payments p join after n on p.merchant_id = n.merchant_id and p.id = n.payment_id for no key update of p;
     select format('attempt %s of payment %s: %s', n.number, n.payment_id, r.reason) into broken
     from after n
     left join public.attempt_transitions t on t.from_status is null and t.to_status = n.status
