@@ -22,10 +22,11 @@ def account(
     mode: str = "test",
     secret: str = "sk_test_x",
     *,
+    name: str = "default",
     on_embedded_server: bool = False,
 ) -> NewAccount:
     """Describe an account."""
-    return NewAccount(gateway, base_url, "default", 100, mode, secret, on_embedded_server)
+    return NewAccount(gateway, base_url, name, 100, mode, secret, on_embedded_server)
 
 
 def settings(database: Database) -> dict[str, str]:
@@ -45,6 +46,10 @@ def settings(database: Database) -> dict[str, str]:
         (account(base_url="ftp://gateway"), "--base-url"),
         (account(base_url="https://"), "--base-url"),
         (account(base_url="https://me@gateway"), "--base-url"),
+        (account(name=""), "1 to 200 printable"),
+        (account(name="two\nlines"), "1 to 200 printable"),
+        (account(name="half \udcff"), "1 to 200 printable"),
+        (account(secret="x" * 5000), "at most 4096"),
     ],
 )
 def test_an_account_that_cannot_be_meant_is_refused(refused: NewAccount, words: str) -> None:
@@ -86,6 +91,12 @@ async def test_what_was_made_is_listed_and_can_be_switched_off(database: Databas
         assert status in (await listing.accounts(settings(database), merchant))[0]
 
 
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "half \udcff", "x" * 201])
+async def test_a_name_that_no_list_can_show_is_refused(name: str) -> None:
+    with pytest.raises(WrongArgument, match="1 to 200 printable"):
+        await new_merchant({}, name, limits=[])
+
+
 async def test_what_does_not_exist_is_named(database: Database) -> None:
     for wrong in (
         new_key(settings(database), merchant=NOBODY, name="till", scopes=None, mode="test"),
@@ -93,7 +104,7 @@ async def test_what_does_not_exist_is_named(database: Database) -> None:
     ):
         with pytest.raises(WrongArgument, match="no such merchant"):
             await wrong
-    with pytest.raises(WrongArgument, match="no key 0123456789"):
+    with pytest.raises(WrongArgument, match="no key '0123456789'"):
         await listing.revoke(settings(database), NOBODY, "0123456789")
     with pytest.raises(WrongArgument, match="no account ga_x"):
         await listing.set_status(settings(database), NOBODY, "ga_x", status="disabled")

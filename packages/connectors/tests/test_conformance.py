@@ -106,7 +106,7 @@ class SandboxContract(Contract):
         decline = {"code": "stolen_card", "message": "Stolen.", "retryable": False}
 
         def charged_for(money: Money) -> Scenario:
-            document = charge("succeeded", amount=money.amount, currency=money.currency.upper())
+            document = charge("succeeded", amount=money.amount, captured=money.amount, currency=money.currency.upper())
             return both(document, Captured("ch_1", money))[0]
 
         return Recordings(

@@ -39,8 +39,8 @@ async def revoke(environment: Mapping[str, str], merchant: str, key: str) -> Non
     """End a key's life. Raises: WrongArgument."""
     merchant_id = merchant_id_of(merchant)
     async with command_stack(environment) as (stack, _):
-        if not await revoke_api_key(stack.store.pool, merchant_id, key, at=stack.deps.clock.now()):
-            raise WrongArgument(f"the merchant has no key {key}; `paymux keys list` names them")
+        if not key.isascii() or not await revoke_api_key(stack.store.pool, merchant_id, key, at=stack.deps.clock.now()):
+            raise WrongArgument(f"the merchant has no key {key!a}; `paymux keys list` names them")
 
 
 async def accounts(environment: Mapping[str, str], merchant: str) -> Lines:

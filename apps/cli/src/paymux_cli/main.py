@@ -153,7 +153,7 @@ def create_account(
     """Create a gateway account; its secret key is read from standard input, not from the command line."""
     from paymux_cli.manage import NewAccount, new_account
 
-    secret = "" if sys.stdin.isatty() else sys.stdin.readline().strip()
+    secret = "" if sys.stdin.isatty() else sys.stdin.buffer.readline(1 << 16).decode(errors="replace").strip()
     new = NewAccount(gateway, base_url, name, priority, mode, secret, yes_embedded)
     typer.echo(asyncio.run(new_account(os.environ, merchant, new)))
 

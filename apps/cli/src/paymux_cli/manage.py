@@ -27,6 +27,8 @@ from paymux_postgres.migrate import migrate
 from paymux_postgres.server_checks import read_server
 
 _KEY_LIMITS = ("requests_per_second", "same_key_per_second")
+_NAME_CHARACTERS_MAX = 200
+_SECRET_CHARACTERS_MAX = 4096
 _MERCHANT_LIMITS = (*_KEY_LIMITS, "confirms_per_second")
 
 
@@ -51,6 +53,7 @@ async def migrate_database(environment: Mapping[str, str]) -> None:
 
 async def new_merchant(environment: Mapping[str, str], name: str, *, limits: Sequence[str]) -> str:
     """Create a merchant; answers its id. Raises: WrongArgument."""
+    check_name(name)
     chosen = parse_limits(limits, known=_MERCHANT_LIMITS)
     async with command_stack(environment) as (stack, _):
         return public_id(Kind.MERCHANT, await add_merchant(stack, name, limits=chosen))
@@ -86,6 +89,7 @@ async def new_key(
 ) -> str:
     """Create an API key; answers the token. Raises: WrongArgument."""
     merchant_id = merchant_id_of(merchant)
+    check_name(name)
     own = parse_limits(limits, known=_KEY_LIMITS)
     chosen = frozenset(scopes) if scopes else DEFAULT_SCOPES
     async with command_stack(environment) as (stack, known):
@@ -162,6 +166,9 @@ async def new_account(environment: Mapping[str, str], merchant: str, new: NewAcc
 
 def check_account(new: NewAccount) -> None:
     """Refuse an account that cannot be meant. Raises: WrongArgument."""
+    check_name(new.name)
+    if not new.secret.isprintable() or len(new.secret) > _SECRET_CHARACTERS_MAX:
+        raise WrongArgument(f"the secret is one line of at most {_SECRET_CHARACTERS_MAX} printable characters")
     if new.gateway not in CONNECTORS:
         raise WrongArgument(f"there is no gateway {new.gateway}; installed: {', '.join(sorted(CONNECTORS))}")
     live = new.mode == "live"
@@ -204,10 +211,16 @@ async def add_account(
     return account_id
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no list can show. Raises: WrongArgument."""
+    if not name.strip() or not name.isprintable() or len(name) > _NAME_CHARACTERS_MAX:
+        raise WrongArgument(f"a name has 1 to {_NAME_CHARACTERS_MAX} printable characters")
+
+
 def merchant_id_of(text: str) -> UUID:
     """Read a merchant's id. Raises: WrongArgument."""
     found = parse_public_id(Kind.MERCHANT, text)
     if found is None:
-        message = f"{text} is no merchant id; it looks like mer_01j…"
+        message = f"{text!a} is no merchant id; it looks like mer_01j…"
         raise WrongArgument(message)
     return found

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 
 from paymux_cli.postgres_account import Account, Launch
 from paymux_cli.postgres_binaries import PostgresBinaries
@@ -35,7 +36,13 @@ async def make_data_directory(home: PostgresHome, *, binaries: PostgresBinaries,
     )
     try:
         process = await Launch(account, binaries.program("initdb"), arguments, output=asyncio.subprocess.PIPE).start()
-        output, _ = await process.communicate()
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:
+            # It has a session of its own, and what it leaves is thrown away by the next start.
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            raise
     finally:
         password_file.unlink()
     if process.returncode != 0:

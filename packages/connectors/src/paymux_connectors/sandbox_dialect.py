@@ -249,6 +249,8 @@ def _read_charge(charge: JsonObject, call: ChargeCall) -> Outcome:
     if charge.get("attempt_id") != call.attempt_id:
         return Unknown(UnknownReason.INTEGRITY_MISMATCH, "attempt_id")
     match status:
+        case "succeeded" if charge.get("captured", charge.get("amount")) != charge.get("amount"):
+            return Unknown(UnknownReason.INTEGRITY_MISMATCH, "captured")
         case "succeeded":
             money = _read_money(charge)
             return answers.UNREADABLE if money is None else Captured(charge_id, money)
@@ -257,6 +259,8 @@ def _read_charge(charge: JsonObject, call: ChargeCall) -> Outcome:
             return answers.UNREADABLE if money is None else Authorized(charge_id, money)
         case "pending":
             return Pending(charge_id)
+        case "declined" | "canceled" if answers.integer(charge, "captured"):
+            return answers.unmapped(f"status {status}, and money captured")
         case "declined":
             return Declined(_read_decline(answers.member(charge, "decline")), charge_id)
         case "canceled":
