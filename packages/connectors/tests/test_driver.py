@@ -368,3 +368,20 @@ async def test_instant_answers_without_a_socket_and_is_recorded(gateways: HttpGa
     assert all(len(result.interactions) == 1 for result in results)
     assert results[0].interactions[0].response["status"] == "succeeded"
     assert (await gateways.inquire(target, CALL, limits=limits)).outcome == captured
+
+
+async def test_a_card_number_that_a_gateway_repeats_is_not_kept(
+    gateways: HttpGateways, gateway_of: GatewayOf, limits: CallLimits
+) -> None:
+    decline = {"code": "4242424242424242", "message": "card 4242 4242 4242 4242 was declined", "retryable": False}
+    body = charge_body(status="declined", decline=decline)
+
+    async def declines(seen: Any) -> None:
+        await seen.request()
+        await seen.answer(body, head=b"HTTP/1.1 200 OK\r\nRequest-Id: 4242424242424242")
+
+    gateway = await gateway_of(declines)
+    result = await gateways.authorize(account(gateway.url), CALL, limits=limits, remember=remember_nothing)
+    assert isinstance(result.outcome, Declined)
+    assert (result.outcome.refusal.message, result.outcome.refusal.gateway_code) == ("[redacted]", "[redacted]")
+    assert "4242" not in repr(result)

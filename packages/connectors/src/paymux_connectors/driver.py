@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from paymux_connectors.answers import storable_text
-from paymux_connectors.redaction import secrets_in, without_secrets
+from paymux_connectors.redaction import secrets_in, without_card_number, without_secrets
 from paymux_connectors.transport import Sent, Transport
 from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount
 from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Interaction, NotSent, Remember
@@ -179,7 +179,7 @@ class HttpGateways:
 
 def _request_id(answer: Answer, connector: Connector) -> str | None:
     value = answer.headers.get(connector.request_id_header)
-    return None if value is None else storable_text(value[:_REQUEST_ID_MAX])
+    return None if value is None else without_card_number(storable_text(value[:_REQUEST_ID_MAX]))
 
 
 def _advance(exchange: Exchange, reply: HttpReply | None, connector: Connector) -> HttpRequest | Remember | Outcome:
@@ -204,7 +204,7 @@ def _finish(outcome: Outcome, course: _Course) -> CallResult:
     if course.charge_repeated and isinstance(outcome, NotExecuted):
         # It speaks of the repeat; the first request may have charged.
         outcome = Unknown(UnknownReason.NO_REPLY, "the first of two equal requests was lost")
-    if course.echoed and isinstance(outcome, (Declined, NotExecuted)):
+    if isinstance(outcome, (Declined, NotExecuted)):
         outcome = replace(outcome, refusal=_refusal_without(outcome.refusal, tuple(course.echoed)))
     if course.interactions:
         course.interactions[-1] = replace(
@@ -255,8 +255,9 @@ def _answer_kept(answer: Answer, course: _Course) -> Mapping[str, object]:
 
 
 def _refusal_without(refusal: Refusal, secrets: Sequence[str]) -> Refusal:
-    message = without_secrets(refusal.message, secrets)
-    return replace(refusal, message=str(message))
+    message = without_card_number(str(without_secrets(refusal.message, secrets)))
+    code = refusal.gateway_code
+    return replace(refusal, message=message, gateway_code=None if code is None else without_card_number(code))
 
 
 def _answered(responder: Callable[[HttpRequest], HttpReply]) -> _Send:

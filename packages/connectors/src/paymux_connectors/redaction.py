@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
+from paymux_core.card_numbers import contains_card_number
+
 FieldTree = Mapping[str, "FieldTree | None"]
 """Names to keep; None keeps a plain value, a tree goes on below (and into each element of a list)."""
 _TEXT_MAX = 500
@@ -23,7 +25,7 @@ def keep_fields(document: Mapping[str, object], fields: FieldTree) -> dict[str, 
 def _keep(value: object, below: FieldTree | None) -> object:
     if below is None:
         if isinstance(value, str):
-            return value[:_TEXT_MAX]
+            return without_card_number(value[:_TEXT_MAX])
         # 1e400 is read as infinity, which no JSON of ours can say again.
         plain = value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and isfinite(value))
         return value if plain else REDACTED
@@ -32,6 +34,11 @@ def _keep(value: object, below: FieldTree | None) -> object:
     if isinstance(value, list):
         return [_keep(item, below) for item in value[:_LIST_MAX]]
     return _keep(value, None)
+
+
+def without_card_number(text: str) -> str:
+    """Give a text, or nothing of it if a card number stands in it: a gateway may repeat what it was not to be sent."""
+    return REDACTED if contains_card_number(text) else text
 
 
 def secrets_in(body: bytes, secrets: Iterable[str]) -> Sequence[str]:
