@@ -4,7 +4,7 @@
 \set i :client_id + :clients * (:n - 1) + 1
 with moved as (
     update payments
-    set status = 'processing', payment_method = coalesce(payment_method, '{"type":"card","token":"tok_visa_4242"}'::jsonb),
+    set status = 'processing', payment_method = '{"type":"card","token":"tok_visa_4242"}'::jsonb,
         processing_deadline_at = clock_timestamp() + interval '1 hour', gateway = 'instant',
         event_position = event_position + 1, event_sequence = event_sequence + 1, version = version + 1,
         updated_at = clock_timestamp()

@@ -72,6 +72,16 @@ async def test_a_decline_is_200_with_its_code(shop: Merchant) -> None:
     assert (error["code"], error["gateway_code"], error["retryable"]) == ("lost_or_stolen", "stolen_card", False)
 
 
+async def test_a_payment_shows_what_it_was_confirmed_with(stack: Stack, shop: Merchant) -> None:
+    payment_id = await shop.new_payment("sandbox_approve")
+    method = {"type": "card", "token": "sandbox_decline_hard"}
+    reply = await shop.confirm(payment_id, key="another method", payment_method=method)
+    shown = await shop.payment(payment_id)
+    assert reply.content["status"] == shown["status"] == "failed"
+    assert reply.content["payment_method"] == shown["payment_method"] == method | {"gateway_tokens": {}}
+    assert stack.sandbox.charges(payment_id) == []
+
+
 async def test_create_with_confirm_charges_at_once(stack: Stack, shop: Merchant) -> None:
     fields = {
         "amount": 500,

@@ -125,7 +125,7 @@ def _after_phase_one(phase: PhaseOne) -> Payment:
     return replace(
         before,
         status=next_payment_status(before.status, PaymentEvent.CONFIRM),
-        payment_method=before.payment_method or attempt.payment_method,
+        payment_method=attempt.payment_method,
         processing_deadline_at=phase.processing_deadline_at,
         gateway=attempt.gateway,
         version=before.version + 1,

@@ -24,7 +24,7 @@ locked as (
 ),
 moved as (
     update payments p
-    set status = 'processing', payment_method = coalesce(p.payment_method, l.payment_method::jsonb),
+    set status = 'processing', payment_method = l.payment_method::jsonb,
         processing_deadline_at = l.processing_deadline_at, gateway = l.gateway, event_position = p.event_position + 1,
         event_sequence = p.event_sequence + 1, version = p.version + 1, updated_at = l.created_at
     from locked l
