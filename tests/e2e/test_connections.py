@@ -227,6 +227,16 @@ async def test_a_body_behind_an_offered_upgrade_is_no_request_of_its_own(stack: 
     assert await stack.payments_count(shop) == before
 
 
+async def test_many_offers_in_one_piece_are_each_answered(shop: Merchant) -> None:
+    offer = _offering_http_2(shop.request_bytes("GET", "/health/live"), b"Connection: Upgrade\r\n")
+    reader, writer = await shop.connect()
+    writer.write(offer * 1_500 + shop.request_bytes("GET", "/nowhere"))
+    async with asyncio.timeout(60):
+        answers = await reader.read()
+    await hang_up(writer)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", answers) == [b"200"] * 1_500 + [b"404"]
+
+
 async def test_a_connect_is_no_request(shop: Merchant) -> None:
     reply = await shop.send_raw(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n")
     assert (reply.status, reply.code) == (400, "malformed_request")

@@ -1,28 +1,16 @@
 """An answer that says two things about the money is no answer: a person looks."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 
 from paymux_connectors.mock import CONNECTOR
 from paymux_core.connector import ChargeCall, GatewayAccount
 from paymux_core.exchange import Answer
-from paymux_core.money import Money
 from paymux_core.outcomes import Outcome, Unknown, UnknownReason
+from tests.support.charge_call import CALL
 
 ACCOUNT = GatewayAccount("ga_1", "mock", "http://gateway", {"api_key": "sandbox"}, livemode=False)
-CALL = ChargeCall(
-    payment_id="pay_1",
-    attempt_id="att_1",
-    money=Money(1999, "eur"),
-    capture="automatic",
-    payment_method_type="card",
-    token="sandbox_approve",
-    return_url=None,
-    off_session=False,
-    started_at=datetime(2026, 1, 1, tzinfo=UTC),
-)
 _CHARGE = {
     "id": "ch_1",
     "attempt_id": CALL.attempt_id,

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,20 +17,10 @@ from paymux_core.exchange import Exchange, HttpReply, HttpRequest, Remember, Tra
 from paymux_core.money import Money
 from paymux_core.outcomes import Authorized, Captured, Declined, NotExecuted, NotFound, Unknown, UnknownReason
 from paymux_core.ports import CallLimits
+from tests.support.charge_call import CALL
 
 GatewayOf = Callable[..., Awaitable[Any]]
 SECRET = "sandbox_secret_key_9"
-CALL = ChargeCall(
-    payment_id="pay_1",
-    attempt_id="att_1_1",
-    money=Money(1999, "eur"),
-    capture="automatic",
-    payment_method_type="card",
-    token="sandbox_approve",
-    return_url=None,
-    off_session=False,
-    started_at=datetime(2026, 11, 24, tzinfo=UTC),
-)
 
 
 def account(url: str, gateway: str = "mock") -> GatewayAccount:

@@ -1,7 +1,6 @@
 """The driver and the sandbox's connectors against the real sandbox: each misbehaviour is told apart."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
-from paymux_core.connector import ChargeCall, GatewayAccount
-from paymux_core.money import Money
+from paymux_core.connector import GatewayAccount
 from paymux_core.outcomes import Captured, Outcome
 from paymux_core.ports import CallLimits
 from paymux_testkit.sandbox_process import SandboxProcess
+from tests.support.charge_call import CALL
 
 GatewayOf = Callable[..., Awaitable[Any]]
 SECRET = "sandbox_secret_key_9"
-CALL = ChargeCall(
-    payment_id="pay_1",
-    attempt_id="att_1_1",
-    money=Money(1999, "eur"),
-    capture="automatic",
-    payment_method_type="card",
-    token="sandbox_approve",
-    return_url=None,
-    off_session=False,
-    started_at=datetime(2026, 11, 24, tzinfo=UTC),
-)
 
 
 def account(url: str, gateway: str = "mock") -> GatewayAccount:

@@ -26,6 +26,7 @@ class ApiConnection(HttpToolsProtocol):
         """Start the clock: who connects has something to say."""
         super().connection_made(transport)
         self._in_head = True
+        self._head_began = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(self.head_seconds_max, self._head_is_late)
 
@@ -36,16 +37,18 @@ class ApiConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head that is still incomplete afterwards is counted and timed."""
+        self._head_began = False
         self._parse(data)
         if self._in_head:
-            self._await_head(len(data))
+            # What stands before it in the same piece belongs to earlier requests.
+            self._await_head(len(data.rpartition(b"\r\n\r\n")[2] if self._head_began else data))
         elif self._head_timer is not None:
             self._stop_head_timer()
 
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         super().on_message_begin()
-        self._in_head = True
+        self._in_head = self._head_began = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -66,27 +69,34 @@ class ApiConnection(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        unread = memoryview(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._parse_without_upgrade(data[offer.args[0] :])
+            while unread:
+                unread = self._feed(unread)
         except httptools.HttpParserError:
             self.send_400_response("")
 
-    def _parse_without_upgrade(self, rest: bytes) -> None:
-        """Read a request as if it offered no other protocol (RFC 9110, 7.8): the parser would drop its body."""
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            self.send_400_response("")
-            return
-        version = self.parser.get_http_version().encode()
-        head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
-        for name, value in self.headers:
-            if name != b"upgrade":
-                head += (name, b": ", value, b"\r\n")
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
-        self._parse(b"".join((*head, b"\r\n", rest)))
+    def _feed(self, data: memoryview) -> memoryview:
+        """Parse; gives what stands behind the head of a request that offers another protocol. Raises: HttpParserError.
+
+        Such a request is read as if it offered none (RFC 9110, 7.8): the parser would drop its body.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            if method == b"CONNECT":
+                self.send_400_response("")
+                return data[:0]
+            head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
+            for name, value in self.headers:
+                if name != b"upgrade":
+                    head += (name, b": ", value, b"\r\n")
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's first one
+            self.parser.feed_data(b"".join((*head, b"\r\n")))
+            return data[offer.args[0] :]
+        return data[:0]
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature; its words are not ours
         """Answer what is no HTTP. An answer that is due to an earlier request comes first, and is the last."""
