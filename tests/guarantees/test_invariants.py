@@ -215,7 +215,7 @@ async def key_answered_early(c: asyncpg.Connection, book: Book) -> UUID:
 async def lease_stale(c: asyncpg.Connection, book: Book) -> UUID:
     payment_id = await builders.confirmed_payment(c, book)
     await c.execute(
-        "update payment_attempts set lease_token = $2, lease_expires_at = $3 where payment_id = $1",
+        "update payment_attempts set lease_token = $2, lease_expires_at = $3, next_check_at = $3 where payment_id = $1",
         payment_id,
         builders.new_id(),
         NOW - HOUR,
@@ -269,6 +269,13 @@ async def healthy_book(c: asyncpg.Connection) -> Book:
     await builders.open_attempt(c, book, second, number=2)
     unknown = await builders.confirmed_payment(c, book)
     await builders.change_attempt(c, book, unknown, "unknown")
+    # Its worker died once the outcome was recorded: the next check is still to come.
+    await c.execute(
+        "update payment_attempts set lease_token = $2, lease_expires_at = $3 where payment_id = $1",
+        unknown,
+        builders.new_id(),
+        NOW - HOUR,
+    )
     held = await builders.confirmed_payment(c, book, capture_method="manual")
     await builders.change_attempt(c, book, held, "authorized")
     await builders.change_payment(c, book, held, "requires_capture")

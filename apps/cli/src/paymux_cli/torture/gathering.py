@@ -22,7 +22,7 @@ SENDING_SECONDS = 1.0
 """From the decision to send to the gateway's note of it, beside the latest first byte: a busy machine's delay."""
 LATER = timedelta(hours=1)
 """Invariants of liveness are asked for this much later: what nobody would have come back for is found now."""
-_LIVENESS = ("left_alone", "attempt_silent", "key_unfinished")
+_LIVENESS = ("left_alone", "attempt_silent", "key_unfinished", "lease_stale")
 
 Misanswer = tuple[str, str]
 
