@@ -184,6 +184,7 @@ def subreaper() -> Iterator[None]:
 async def test_a_start_succeeds_while_the_killed_postmaster_is_still_a_zombie(tmp_path: Path, subreaper: None) -> None:
     with supervisor_process(tmp_path) as (supervisor, pid):
         supervisor.send_signal(signal.SIGSTOP)  # so that it does not bury its server
+        os.waitid(os.P_PID, supervisor.pid, os.WSTOPPED | os.WNOWAIT)  # each of its threads stands still
         os.kill(pid, signal.SIGKILL)
         supervisor.kill()
         supervisor.wait()
