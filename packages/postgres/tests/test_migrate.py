@@ -130,3 +130,26 @@ async def test_a_member_of_the_owner_migrates_without_being_a_superuser(empty: D
     finally:
         await connection.execute(f"drop role {name}")
         await connection.close()
+
+
+async def test_a_restored_database_starts_a_new_epoch_of_its_log(empty: Database) -> None:
+    await migrate(empty.dsn, now=NOW, progress=ignore)
+    connection = await asyncpg.connect(empty.dsn)
+    try:
+        assert await connection.fetchval("select array_agg(epoch) from event_epochs") == [1]
+        assert await runner.epoch_is_current(connection)
+        # As a dump brings it along to another cluster.
+        await connection.execute("update event_epochs set system_identifier = system_identifier + 1")
+        assert not await runner.epoch_is_current(connection)
+        assert await migrate(empty.dsn, now=NOW, progress=ignore) == []
+        assert await runner.epoch_is_current(connection)
+        assert await connection.fetchval("select array_agg(epoch order by epoch) from event_epochs") == [1, 2]
+        defaults = await connection.fetch(
+            "select pg_get_expr(adbin, adrelid) as value from pg_attrdef d "
+            "join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum where attname = 'epoch'"
+        )
+        assert [row["value"] for row in defaults] == ["2"] * len(runner._IN_EPOCHS)
+        assert await migrate(empty.dsn, now=NOW, progress=ignore) == []
+        assert await connection.fetchval("select count(*) from event_epochs") == 2
+    finally:
+        await connection.close()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import random  # noqa: TID251  this is the Rng port
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,10 +26,11 @@ from paymux_postgres.api_keys import live_keys_exist
 from paymux_postgres.clock import DatabaseClock
 from paymux_postgres.connections import DatabaseSettings, Pool
 from paymux_postgres.merchants import AccountRow, list_gateway_accounts
-from paymux_postgres.migrate import pending
+from paymux_postgres.migrate import epoch_is_current, pending
 from paymux_postgres.sealing import Sealer
 from paymux_postgres.server_checks import ServerUnfit, check_server
 from paymux_postgres.store import PostgresStore
+from paymux_worker.loop import Worker
 
 log = structlog.get_logger()
 
@@ -136,10 +137,17 @@ class Stack:
     sealer: Sealer
 
 
+def worker_loops(stack: Stack, name: str, stopping: asyncio.Event) -> list[Coroutine[object, object, None]]:
+    """Give everything a worker does side by side; each ends by itself once it is told to stop."""
+    return [Worker(stack.deps, name, stopping).run()]
+
+
 async def _refuse_unfit(store: PostgresStore, settings: StackSettings) -> None:
     async with store.pool.connection() as connection:
         if missing := await pending(connection):
             raise ServerUnfit(f"the database lacks {', '.join(missing)}; run `paymux migrate` first.")
+        if not await epoch_is_current(connection):
+            raise ServerUnfit("the database was restored to another server; run `paymux migrate` first.")
         await check_server(connection)
     shifted = settings.clock_offset_seconds != 0 or settings.clock_divisor != 1
     if shifted and await live_keys_exist(store.pool):

@@ -18,10 +18,9 @@ from paymux_api.connections import connections_for
 from paymux_api.log import configure_log
 from paymux_api.routes.payments import OPERATIONS
 from paymux_api.settings import Reader, Settings, docs_url, parse_count, parse_log_level, parse_settings
-from paymux_cli.composition import open_stack
+from paymux_cli.composition import open_stack, worker_loops
 from paymux_cli.processes import BACKLOG, listen_on
 from paymux_cli.settings import StackSettings
-from paymux_worker.loop import Worker
 
 DRAIN = timedelta(seconds=30)
 
@@ -108,7 +107,9 @@ def serve_worker(environment: Mapping[str, str]) -> None:
             stopping = asyncio.Event()
             _on_stop_signals(stopping.set)
             _collect_seldom()
-            await Worker(stack.deps, str(os.getpid()), stopping).run()
+            async with asyncio.TaskGroup() as working:
+                for work in worker_loops(stack, str(os.getpid()), stopping):
+                    working.create_task(work)
 
     _run(main())
 

@@ -26,6 +26,9 @@ _LOCK = 7_296_886_120_001
 _LOCK_PAUSE_SECONDS = 0.2
 _LOCK_WAIT_SECONDS = 60
 
+_IN_EPOCHS = ("payment_events", "merchant_events")
+"""Tables whose rows are read in the order of their transactions."""
+
 _BY_HAND: LiteralString = """
     create role paymux_owner nologin;
     create role paymux_app nologin;
@@ -68,7 +71,7 @@ async def migrate(dsn: str, *, now: datetime, progress: Callable[[str], None], f
     connection = await asyncpg.connect(dsn)
     try:
         await _check_server(connection)
-        if not _missing(known, await _applied(connection)):
+        if not _missing(known, await _applied(connection)) and await epoch_is_current(connection):
             return []
         progress("migrations: waiting for other migrations to end")
         async with _only_one(connection):
@@ -78,6 +81,7 @@ async def migrate(dsn: str, *, now: datetime, progress: Callable[[str], None], f
             for migration in missing:
                 progress(f"migrations: applying {migration.name}")
                 await _apply(connection, migration, now=now)
+            await _begin_epoch(connection, now=now)
         return [migration.name for migration in missing]
     finally:
         await connection.close()
@@ -87,6 +91,37 @@ async def pending(connection: asyncpg.Connection, *, folder: Path = _FOLDER) -> 
     """Name the migrations that the database lacks. One from the future is no reason to stop: it is migrated first."""
     applied = await _applied(connection)
     return [migration.name for migration in migrations(folder) if migration.name not in applied]
+
+
+async def epoch_is_current(connection: asyncpg.Connection) -> bool:
+    """Say whether the log was last written on this cluster; after a logical restore it was not."""
+    if await connection.fetchval("select to_regclass('public.event_epochs')") is None:
+        return True
+    return bool(
+        await connection.fetchval(
+            "select system_identifier = (select system_identifier from pg_control_system()) "
+            "from public.event_epochs order by epoch desc limit 1"
+        )
+    )
+
+
+async def _begin_epoch(connection: asyncpg.Connection, *, now: datetime) -> None:
+    """Number what is written on this cluster behind all that was restored: its transaction ids start anew."""
+    if (
+        await epoch_is_current(connection)
+        or await connection.fetchval("select to_regclass('public.event_epochs')") is None
+    ):
+        return
+    async with connection.transaction():
+        await connection.execute(f"set local role {OWNER}")
+        epoch = await connection.fetchval(
+            "insert into public.event_epochs (epoch, system_identifier, since) "
+            "select coalesce((select max(epoch) from public.event_epochs), 0) + 1, system_identifier, $1 "
+            "from pg_control_system() returning epoch",
+            now,
+        )
+        for table in _IN_EPOCHS:
+            await connection.execute(f"alter table public.{table} alter column epoch set default {int(epoch)}")
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
