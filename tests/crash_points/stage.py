@@ -29,7 +29,7 @@ from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_ac
 from paymux_postgres.store import PostgresStore
 from paymux_testkit.sandbox_process import SandboxProcess
 from tests.crash_points.calm import DirectTransport, calm_stripe
-from tests.support.chance import SeededIds, SeededRng
+from tests.support.chance import TEST_SEALER, SeededIds, SeededRng
 from tests.support.empty import EMPTY
 from tests.support.one_account import VirtualClock
 
@@ -208,7 +208,7 @@ async def set_up(
     await administrator.close()
     clock, rng = VirtualClock(), SeededRng(seed)
     ids = SeededIds(clock, rng)
-    store = PostgresStore(DatabaseSettings(dsn), rng=rng)
+    store = PostgresStore(DatabaseSettings(dsn), rng=rng, sealer=TEST_SEALER)
     await store.open()
     stripe = calm_stripe(clock, truth)
     try:

@@ -38,7 +38,7 @@ from tests.machine.gateway import FINAL_TOKENS, TOKENS, NotingTransport
 from tests.machine.reference import ACCOUNTS, Reference
 from tests.model.rules import AttemptStatus
 from tests.model.store import Answer
-from tests.support.chance import SeededIds, SeededRng
+from tests.support.chance import TEST_SEALER, SeededIds, SeededRng
 from tests.support.empty import EMPTY
 from tests.support.one_account import VirtualClock
 
@@ -64,7 +64,7 @@ class Bench:
     def __init__(self, dsn: str) -> None:
         self.loop = asyncio.new_event_loop()
         self.rng = SeededRng("machine")
-        self.store = PostgresStore(DatabaseSettings(dsn), rng=self.rng)
+        self.store = PostgresStore(DatabaseSettings(dsn), rng=self.rng, sealer=TEST_SEALER)
         self.admin: asyncpg.Connection = self.run(asyncpg.connect(dsn))
         self.run(self.store.open())
 

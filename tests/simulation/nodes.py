@@ -25,7 +25,7 @@ from paymux_postgres.store import PostgresStore
 from paymux_worker.loop import Worker
 from tests.simulation.network import SimulatedTransport
 from tests.simulation.world import BEGINS_AT, NODE
-from tests.support.chance import SeededIds, SeededRng
+from tests.support.chance import TEST_SEALER, SeededIds, SeededRng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -119,7 +119,7 @@ class Host:
         node = NODE.get()
         clock, rng = DatabaseClock(), SeededRng(self.world.rng)
         ids = SeededIds(clock, rng)
-        store = PostgresStore(DatabaseSettings("simulated", pool_connections=4), rng=rng)
+        store = PostgresStore(DatabaseSettings("simulated", pool_connections=4), rng=rng, sealer=TEST_SEALER)
         await store.open()
         while True:
             try:

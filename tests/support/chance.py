@@ -6,6 +6,7 @@ from uuid import UUID
 
 from paymux_core.ids import uuid7
 from paymux_core.ports import Clock
+from paymux_postgres.sealing import Sealer
 
 
 class SeededRng:
@@ -30,3 +31,7 @@ class SeededIds:
 
     def new(self) -> UUID:
         return uuid7(int(self.clock.now().timestamp() * 1000), self.rng.bits(74))
+
+
+TEST_SEALER = Sealer(bytes(32))
+"""Of no secret that is worth anything."""

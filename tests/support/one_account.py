@@ -20,7 +20,7 @@ from paymux_flows.deps import Deps
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.merchants import AccountRow, MerchantRow, insert_gateway_account, insert_merchant
 from paymux_postgres.store import PostgresStore
-from tests.support.chance import SeededIds, SeededRng
+from tests.support.chance import TEST_SEALER, SeededIds, SeededRng
 
 
 class VirtualClock:
@@ -69,7 +69,7 @@ async def set_up(
     """Open a stage with one merchant and one account. `call_seconds` pass in real time."""
     clock, rng = VirtualClock(), SeededRng(seed)
     ids = SeededIds(clock, rng)
-    store = PostgresStore(DatabaseSettings(dsn), rng=rng)
+    store = PostgresStore(DatabaseSettings(dsn), rng=rng, sealer=TEST_SEALER)
     await store.open()
     try:
         async with Transport(clock) as transport:

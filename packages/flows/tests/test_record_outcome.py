@@ -25,7 +25,7 @@ from paymux_flows.create import create_payment
 from paymux_flows.record_outcome import Report, record_outcome
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.store import PostgresStore
-from tests.support.chance import SeededRng
+from tests.support.chance import TEST_SEALER, SeededRng
 from tests.support.one_account import Stage, set_up
 from tests.support.postgres import Database
 
@@ -191,7 +191,7 @@ async def test_the_id_that_was_committed_during_the_call_is_in_the_answer_and_in
 
 async def test_two_processes_that_create_with_one_key_make_one_payment(database: Database) -> None:
     async with gateway_answering(database, answering("succeeded")) as stage:
-        other = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("2"))
+        other = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("2"), sealer=TEST_SEALER)
         await other.open()
         try:
             both = (stage.deps, replace(stage.deps, store=other))

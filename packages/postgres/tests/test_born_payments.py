@@ -10,7 +10,7 @@ from paymux_core.transitions import PaymentStatus
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.store import BORN_MAX, PostgresStore
 from tests.support.builders import Book, new_id, open_book
-from tests.support.chance import SeededRng
+from tests.support.chance import TEST_SEALER, SeededRng
 from tests.support.postgres import Database
 
 AT = datetime(2026, 1, 15, 12, 30, 15, 123456, tzinfo=UTC)
@@ -44,7 +44,7 @@ async def test_what_is_remembered_equals_the_row_and_is_given_once(
     database: Database, as_admin: asyncpg.Connection
 ) -> None:
     payment = born(await open_book(as_admin))
-    store = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("born"))
+    store = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("born"), sealer=TEST_SEALER)
     await store.open()
     try:
         assert await store.create_payment(NewPayment(payment, None, "test", "req_12345678"))
@@ -61,7 +61,7 @@ async def test_the_oldest_are_forgotten_and_a_refused_one_was_never_remembered(
     database: Database, as_admin: asyncpg.Connection
 ) -> None:
     payment = born(await open_book(as_admin))
-    store = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("born"))
+    store = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("born"), sealer=TEST_SEALER)
     await store.open()
     try:
         assert await store.create_payment(NewPayment(payment, None, "test", "req_12345678"))

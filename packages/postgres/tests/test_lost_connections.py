@@ -12,6 +12,7 @@ from paymux_core.phases import Claim, DueAttempt
 from paymux_postgres.connections import DatabaseSettings, is_connection_lost
 from paymux_postgres.store import PostgresStore
 from tests.support.builders import SOON, Book, confirmed_payment, new_id, open_book
+from tests.support.chance import TEST_SEALER
 from tests.support.http import eventually
 from tests.support.postgres import Database
 
@@ -31,7 +32,7 @@ class _Chance:
 @pytest.fixture
 async def store(database: Database) -> AsyncIterator[PostgresStore]:
     """A store whose connections can be told from others'."""
-    made = PostgresStore(DatabaseSettings(database.dsn, application_name=NAME), rng=_Chance())
+    made = PostgresStore(DatabaseSettings(database.dsn, application_name=NAME), rng=_Chance(), sealer=TEST_SEALER)
     await made.open()
     yield made
     await made.close()

@@ -16,7 +16,7 @@ from paymux_core.transitions import PaymentStatus
 from paymux_postgres.connections import DatabaseSettings
 from paymux_postgres.store import PostgresStore
 from tests.support.builders import Book, bear_payment, insert, key_row, new_id, open_book
-from tests.support.chance import SeededRng
+from tests.support.chance import TEST_SEALER, SeededRng
 from tests.support.postgres import Database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ TOKEN = UUID(int=7)
 
 @pytest.fixture
 async def store(database: Database) -> AsyncIterator[PostgresStore]:
-    made = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("trouble"))
+    made = PostgresStore(DatabaseSettings(database.dsn), rng=SeededRng("trouble"), sealer=TEST_SEALER)
     await made.open()
     yield made
     await made.close()

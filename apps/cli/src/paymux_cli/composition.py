@@ -105,7 +105,7 @@ class AccountDirectory:
         """Open one account. One that was sealed under another master key must not stop the merchant's others."""
         account_id = public_id(Kind.GATEWAY_ACCOUNT, row.id)
         try:
-            credentials = self._sealer.open(row.credentials, merchant_id=merchant_id, account_id=row.id)
+            credentials = self._sealer.open(row.credentials, merchant_id=merchant_id, object_id=row.id)
         except InvalidTag:
             log.error("account.sealed_under_another_master_key", account_id=account_id)  # noqa: TRY400  no bug of ours
             return None
@@ -164,8 +164,9 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
     database = DatabaseSettings(
         settings.dsn, application_name=f"paymux-{name}", statement_cache=settings.statement_cache
     )
+    sealer = Sealer(settings.master_key)
     async with contextlib.AsyncExitStack() as ending:
-        store = PostgresStore(database, rng=rng, batch_max=settings.batch_max)
+        store = PostgresStore(database, rng=rng, sealer=sealer, batch_max=settings.batch_max)
         ending.push_async_callback(store.close)
         with reaching_database():
             await store.open()
@@ -175,7 +176,6 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
         ending.callback(measuring.cancel)
         transport = await ending.enter_async_context(Transport(clock))
         ids = TimeOrderedIds(clock, rng)
-        sealer = Sealer(settings.master_key)
         deps = Deps(
             store=store,
             gateways=HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS),

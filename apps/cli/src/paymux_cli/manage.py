@@ -205,7 +205,7 @@ async def add_account(
     if names and not secret:
         message = f"{gateway} needs its {names[0]}, on standard input"
         raise WrongArgument(message)
-    sealed = stack.sealer.seal({names[0]: secret}, merchant_id=merchant_id, account_id=account_id) if names else None
+    sealed = stack.sealer.seal({names[0]: secret}, merchant_id=merchant_id, object_id=account_id) if names else None
     row = AccountRow(account_id, gateway, name, "enabled", livemode, base_url, priority, sealed)
     await insert_gateway_account(stack.store.pool, merchant_id, row, at=stack.deps.clock.now())
     return account_id

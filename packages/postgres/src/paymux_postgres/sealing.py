@@ -1,6 +1,6 @@
-"""Credentials at rest: AES-256-GCM, with the key's id in front and merchant, account and field as associated data.
+"""Secrets at rest: AES-256-GCM, with the key's id in front and merchant, object and field as associated data.
 
-A ciphertext that is moved to another account or merchant does not open.
+A ciphertext that is moved to another object or merchant does not open.
 """
 
 import os
@@ -20,20 +20,22 @@ class Sealer:
         """Take the master key, which never is in the database."""
         self._cipher = AESGCM(master_key)
 
-    def seal(self, credentials: dict[str, str], *, merchant_id: UUID, account_id: UUID) -> bytes:
-        """Encrypt an account's credentials."""
+    def seal(self, secrets: dict[str, str], *, merchant_id: UUID, object_id: UUID, field: str = "credentials") -> bytes:
+        """Encrypt what one field of an account or an endpoint keeps."""
         nonce = os.urandom(_NONCE_BYTES)
-        associated = _associated(merchant_id, account_id)
-        return _KEY_ID + nonce + self._cipher.encrypt(nonce, msgspec.json.encode(credentials), associated)
+        associated = _associated(merchant_id, object_id, field)
+        return _KEY_ID + nonce + self._cipher.encrypt(nonce, msgspec.json.encode(secrets), associated)
 
-    def open(self, sealed: bytes | None, *, merchant_id: UUID, account_id: UUID) -> dict[str, str]:
-        """Decrypt an account's credentials. Raises: cryptography.exceptions.InvalidTag."""
+    def open(
+        self, sealed: bytes | None, *, merchant_id: UUID, object_id: UUID, field: str = "credentials"
+    ) -> dict[str, str]:
+        """Decrypt it. Raises: cryptography.exceptions.InvalidTag."""
         if sealed is None:
             return {}
         nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
-        plain = self._cipher.decrypt(nonce, ciphertext, _associated(merchant_id, account_id))
+        plain = self._cipher.decrypt(nonce, ciphertext, _associated(merchant_id, object_id, field))
         return msgspec.json.decode(plain, type=dict[str, str])
 
 
-def _associated(merchant_id: UUID, account_id: UUID) -> bytes:
-    return b"|".join((merchant_id.bytes, account_id.bytes, b"credentials"))
+def _associated(merchant_id: UUID, object_id: UUID, field: str) -> bytes:
+    return b"|".join((merchant_id.bytes, object_id.bytes, field.encode()))

@@ -28,6 +28,7 @@ from paymux_postgres.batch_keys import keys_of_create, keys_of_phase_one, keys_o
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import DatabaseSettings, Lane, Pool
 from paymux_postgres.losses import CommitUnknown, loss_is_a_refusal, once_more
+from paymux_postgres.sealing import Sealer
 
 BORN_MAX = 10_000
 """Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""
@@ -43,9 +44,10 @@ _KeyOfPayment = tuple[UUID, UUID]
 class PostgresStore:
     """Everything that is kept, in Postgres. `batch_max` 1 switches batching off, for comparison only."""
 
-    def __init__(self, settings: DatabaseSettings, *, rng: Rng, batch_max: int = BATCH_MAX) -> None:
+    def __init__(self, settings: DatabaseSettings, *, rng: Rng, sealer: Sealer, batch_max: int = BATCH_MAX) -> None:
         """Make pool, lanes and batchers; nothing is opened yet."""
         self._rng = rng
+        self.sealer = sealer
         self.pool = Pool(settings)
         # What follows a call to a gateway never waits behind reads: money may have moved.
         self._settling = Pool(settings, connections=2, acquire_seconds=SETTLE_ACQUIRE_SECONDS)
