@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from importlib.metadata import version
 
 import pytest
 
@@ -118,3 +119,8 @@ def test_a_mode_or_scope_that_does_not_exist_is_answered_with_those_that_do() ->
         assert ran.code == 2
         assert known in ran.complaint
         assert "Traceback" not in ran.complaint
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    said = paymux("--version", settings={})
+    assert (said.code, said.out.strip()) == (0, f"paymux {version('paymux')}")

@@ -67,6 +67,23 @@ app.add_typer(keys, name="keys")
 app.add_typer(accounts, name="accounts")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"paymux {version('paymux')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """paymux, a self-hosted payment orchestrator."""
+
+
 @app.command()
 def run() -> None:
     """Start everything on this machine: Postgres, sandbox gateway, API, worker, a demo merchant."""
