@@ -22,10 +22,11 @@ from bench.loading import AnswersWrong
 from bench.rounds import measure_rounds
 from bench.stage import OUT
 from bench.verify import NotComplete
+from bench.webhooks import measure_webhooks
 from paymux_cli.postgres_binaries import PostgresBinaries
 from paymux_cli.postgres_errors import EmbeddedPostgresError
 
-TABLES = ("main", "in_flight", "growth")
+TABLES = ("main", "in_flight", "webhooks", "growth")
 Figures = Mapping[str, float]
 
 
@@ -41,6 +42,8 @@ async def measure(arguments: argparse.Namespace, tables: dict[str, Figures]) -> 
     if "in_flight" in arguments.tables:
         tables["in_flight"] = rounded(await measure_slow_gateway(say, rounds=arguments.rounds))
         tables["two_phase"] = rounded(await measure_two_phase(say, rounds=arguments.rounds))
+    if "webhooks" in arguments.tables:
+        tables["webhooks"] = rounded(await measure_webhooks(say, rounds=arguments.rounds))
     if "growth" in arguments.tables:
         tables["growth"] = rounded(await measure_growth(say, rounds=arguments.rounds))
 

@@ -39,6 +39,7 @@ BARS = (
     Bar("growth", "load_seconds_2m", most=300),
     Bar("in_flight", "p50_over_gateway_ms_50", most=25, goal=10),
     Bar("in_flight", "connections_1000", most=10),
+    Bar("webhooks", "webhooks", least=1_000),
     Bar("in_flight", "memory_kb_each_1000", most=float("inf"), goal=100),
 )
 

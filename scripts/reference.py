@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from paymux_api.app import render_contract
 from paymux_api.problems import PROBLEMS
-from paymux_api.routes.payments import OPERATIONS
+from paymux_api.routes.contract import OPERATIONS
 from paymux_connectors.registry import CONNECTORS
 from paymux_core.connector import Capabilities
 from paymux_core.currencies import CURRENCY_EXPONENTS

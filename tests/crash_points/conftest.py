@@ -1,11 +1,13 @@
 """A sandbox and a database for all crash points of a file."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from paymux_testkit.sandbox_process import SandboxProcess, SandboxSettings
+from tests.crash_points.stage import Ground, open_ground
 from tests.support.postgres import Database, Databases
 
 
@@ -22,3 +24,10 @@ def emptied(databases: Databases) -> Iterator[Database]:
     made = databases.fresh()
     yield made
     databases.drop(made)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ground(emptied: Database) -> AsyncIterator[Ground]:
+    """Connections to it that all cases use: making and planning them took longer than the cases."""
+    async with open_ground(emptied.dsn) as opened:
+        yield opened

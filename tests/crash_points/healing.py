@@ -1,16 +1,26 @@
 """What comes after a crash: the client that asks again, the worker, and what must then be true."""
 
+import asyncio
 import contextlib
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
 from paymux_core.errors import Refused
+from paymux_core.ids import attempt_id
+from paymux_core.inbound_webhooks import ReceivedWebhook
 from paymux_core.phases import Claim
-from paymux_core.records import Payment
+from paymux_core.records import Attempt, Payment
 from paymux_core.transitions import PAYMENT_TERMINAL, PaymentStatus
+from paymux_flows.gateway_events import OWN_CALL_SECONDS
+from paymux_flows.receive_webhook import receive_webhook
 from paymux_flows.reconcile import check
+from paymux_worker.inbound import InboundWorker
 from tests.crash_points.stage import Crash, CrashPoint, Dies, Stage
 
 TRUTHS = {
@@ -21,6 +31,8 @@ TRUTHS = {
     "sandbox_error_before_charge_always": {("failed", 0)},
 }
 OWNER_SECONDS = 31
+OK = 200
+_SECRET = "whsec_of_the_stage"
 ROUNDS_MAX = 60
 NEVER = CrashPoint(0, Dies.BEFORE)
 
@@ -68,11 +80,57 @@ async def settle(stage: Stage, *, dying: CrashPoint = NEVER) -> Payment:
     pytest.fail("the payment was never settled")
 
 
-async def violations(dsn: str, stage: Stage) -> list[str]:
+async def hear(stage: Stage) -> Payment:
+    """Let the gateway tell of the last attempt, whatever it knows, and a worker apply that; the payment after it.
+
+    The event always says that the charge succeeded: where it did not, asking the gateway has to find that out.
+    """
+    payment = await stage.payment()
+    assert payment is not None
+    attempt = payment.attempts[-1]
+    await stage.store.inbound.change_secrets(
+        stage.merchant_id, attempt.gateway_account_id, new=_SECRET, keep=1, at=stage.clock.now()
+    )
+    body, headers = _event(attempt, at=int(stage.clock.now().timestamp()))
+    received = ReceivedWebhook(body, headers, stage.clock.now())
+    assert (await receive_webhook(attempt.gateway_account_id, received, stage.deps)).http_status == OK
+    # An attempt that has just begun is left to its own call for a moment.
+    await apply_webhooks(stage, after_seconds=(0, OWN_CALL_SECONDS + 1))
+    heard = await stage.payment()
+    assert heard is not None
+    return heard
+
+
+async def apply_webhooks(stage: Stage, *, after_seconds: Iterable[float]) -> None:
+    """Let a worker apply what is due now and then."""
+    worker = InboundWorker(stage.deps, "test", asyncio.Event())
+    for seconds in after_seconds:
+        stage.clock.seconds += seconds
+        while await worker.begin_due():
+            await worker.finish_running()
+
+
+def _event(attempt: Attempt, *, at: int) -> tuple[bytes, dict[str, str]]:
+    """Word and sign an event about an attempt, in the dialect of its gateway."""
+    named = attempt_id(attempt.payment_id, attempt.number)
+    if attempt.gateway == "stripe":
+        intent = {"object": "payment_intent", "id": "pi_told", "metadata": {"attempt_id": named}}
+        told: dict[str, object] = {"object": "event", "type": "payment_intent.succeeded", "data": {"object": intent}}
+    else:
+        told = {"type": "charge.succeeded", "created": at, "charge": {"id": "ch_1", "attempt_id": named}}
+    if attempt.gateway == "flaky":
+        body = json.dumps(told).encode()
+        return body, {"sandbox-signature": _signed(body), "sandbox-event-id": f"evt_{named}"}
+    body = json.dumps({"id": f"evt_{named}", **told}).encode()
+    header = "stripe-signature" if attempt.gateway == "stripe" else "sandbox-signature"
+    return body, {header: f"t={at},v1={_signed(b'%d.%b' % (at, body))}"}
+
+
+def _signed(message: bytes) -> str:
+    return hmac.new(_SECRET.encode(), message, hashlib.sha256).hexdigest()
+
+
+async def violations(administrator: asyncpg.Connection, stage: Stage) -> list[str]:
     """List the invariants that do not hold."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        rows = await connection.fetch("select invariant, detail from inv.all_violations($1)", stage.clock.now())
-        return [str(row) for row in rows]
-    finally:
-        await connection.close()
+    rows = await administrator.fetch("select invariant, detail from inv.all_violations($1)", stage.clock.now())
+    return [str(row) for row in rows]

@@ -11,7 +11,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
-from paymux_connectors.registry import CONNECTORS, IN_PROCESS
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS, WEBHOOKS
 from paymux_connectors.transport import Transport
 from paymux_core.clocks import Clocks
 from paymux_core.connector import GatewayAccount
@@ -136,6 +136,27 @@ class Directory:
         return self.found
 
 
+class SharedRng:
+    """The randomness of the stage that is up."""
+
+    now: SeededRng = SeededRng("nobody's")
+
+    def uniform(self) -> float:
+        return self.now.uniform()
+
+    def bits(self, count: int) -> int:
+        return self.now.bits(count)
+
+
+@dataclass(slots=True)
+class Ground:
+    """What stages of one file stand on, one after the other."""
+
+    store: PostgresStore
+    rng: SharedRng
+    administrator: asyncpg.Connection
+
+
 @dataclass(slots=True)
 class Stage:
     """What survives a crash: the database, the gateway, time; and dependencies of a living process."""
@@ -199,45 +220,57 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def set_up(
-    dsn: str, sandbox: SandboxProcess, scenario: Scenario, truth: str, *, seed: str
-) -> AsyncIterator[Stage]:
-    """Open a stage with one merchant and its accounts, on emptied tables."""
-    administrator = await asyncpg.connect(dsn)
-    await administrator.execute(EMPTY)
-    await administrator.close()
-    clock, rng = VirtualClock(), SeededRng(seed)
-    ids = SeededIds(clock, rng)
+async def open_ground(dsn: str) -> AsyncIterator[Ground]:
+    """Connect to a database for many stages: what is planned and remembered in a connection is theirs together."""
+    rng = SharedRng()
     store = PostgresStore(DatabaseSettings(dsn), rng=rng, sealer=TEST_SEALER)
     await store.open()
-    stripe = calm_stripe(clock, truth)
+    administrator = await asyncpg.connect(dsn)
     try:
-        async with Transport(clock) as sockets:
-            two_phase = scenario is Scenario.TWO_PHASE
-            gateways = HttpGateways(
-                CONNECTORS,
-                transport=DirectTransport(stripe, clock) if two_phase else sockets,  # type: ignore[arg-type]
-                clock=clock,
-                ids=ids,
-                in_process=IN_PROCESS,
-            )
-
-            async def sleep(seconds: float) -> None:
-                clock.seconds += seconds
-
-            def book(payment_id: str) -> int:
-                if two_phase:
-                    return sum(charge.payment_id == payment_id for charge in stripe.book)
-                return len(sandbox.charges(payment_id))
-
-            merchant_id, candidates = ids.new(), []
-            await insert_merchant(store.pool, MerchantRow(merchant_id, "shop", {}, clock.now()))
-            for priority, name in enumerate(_ACCOUNTS[scenario]):
-                candidates.append(await _account(store, merchant_id, name, sandbox.url, priority, ids))
-            deps = Deps(store, gateways, Directory(candidates), clock, ids, rng, sleep, Clocks())
-            yield Stage(scenario, truth, deps, store, clock, merchant_id, book)
+        yield Ground(store, rng, administrator)
     finally:
+        await administrator.close()
         await store.close()
+
+
+@contextlib.asynccontextmanager
+async def set_up(
+    ground: Ground, sandbox: SandboxProcess, scenario: Scenario, truth: str, *, seed: str
+) -> AsyncIterator[Stage]:
+    """Open a stage with one merchant and its accounts, on emptied tables."""
+    await ground.administrator.execute(EMPTY)
+    clock, rng, store = VirtualClock(), SeededRng(seed), ground.store
+    ground.rng.now = rng
+    # What the stage before it was remembered by.
+    store._born.clear()
+    store.inbound._known.clear()
+    ids = SeededIds(clock, rng)
+    stripe = calm_stripe(clock, truth)
+    async with Transport(clock) as sockets:
+        two_phase = scenario is Scenario.TWO_PHASE
+        gateways = HttpGateways(
+            CONNECTORS,
+            transport=DirectTransport(stripe, clock) if two_phase else sockets,  # type: ignore[arg-type]
+            clock=clock,
+            ids=ids,
+            in_process=IN_PROCESS,
+            webhooks=WEBHOOKS,
+        )
+
+        async def sleep(seconds: float) -> None:
+            clock.seconds += seconds
+
+        def book(payment_id: str) -> int:
+            if two_phase:
+                return sum(charge.payment_id == payment_id for charge in stripe.book)
+            return len(sandbox.charges(payment_id))
+
+        merchant_id, candidates = ids.new(), []
+        await insert_merchant(store.pool, MerchantRow(merchant_id, "shop", {}, clock.now()))
+        for priority, name in enumerate(_ACCOUNTS[scenario]):
+            candidates.append(await _account(store, merchant_id, name, sandbox.url, priority, ids))
+        deps = Deps(store, gateways, Directory(candidates), clock, ids, rng, sleep, Clocks())
+        yield Stage(scenario, truth, deps, store, clock, merchant_id, book)
 
 
 async def _account(

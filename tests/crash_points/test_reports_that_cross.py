@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from paymux_connectors.driver import outcome_name
 from paymux_core.attempt_rules import Asked
 from paymux_core.connector import Caching
 from paymux_core.exchange import Interaction, Verb
@@ -28,6 +27,7 @@ from paymux_core.outcomes import (
     Unknown,
     UnknownReason,
     Voided,
+    outcome_name,
 )
 from paymux_core.records import Attempt, Payment, PaymentMethod
 from paymux_flows.commands import Caller, ConfirmPayment, CreatePayment, KeyUse

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from paymux_core.api_keys import Scope
-from tests.support.http import Merchant
+from paymux_worker.tasks import TASKS
+from tests.support.http import Merchant, eventually
 from tests.support.stack import Stack
 
 
@@ -53,6 +54,19 @@ async def test_metrics_count_what_was_answered(shop: Merchant, operator: Merchan
     assert _refusals(await operator.get("/metrics")) == before + 1
 
 
+async def test_metrics_tell_of_the_book_and_of_both_loops(operator: Merchant, stack: Stack) -> None:
+    async def scraped() -> str:
+        return (await operator.get("/metrics")).body.decode()
+
+    def every_task_ran(text: str) -> bool:
+        return all(f'paymux_schedule_last_success_seconds{{kind="{task.kind}"}}' in text for task in TASKS)
+
+    text = await eventually(scraped, every_task_ran, seconds=30)
+    assert {"paymux_oldest_unknown_seconds", "paymux_figures_age_seconds", "paymux_loop_lag_seconds"} <= _names(text)
+    of_worker = (await Merchant(stack.worker_url, "none").get("/metrics")).body.decode()
+    assert {"paymux_loop_lag_seconds", "paymux_loop_late_total"} <= _names(of_worker)
+
+
 async def test_a_sound_book_is_ok(operator: Merchant) -> None:
     report = (await operator.get("/health/invariants")).content
     assert (report["status"], report["violations"]) == ("ok", [])
@@ -74,3 +88,7 @@ def _refusals(reply: object) -> float:
     body = getattr(reply, "body", b"").decode()
     found = re.search(r'paymux_api_refusals_total\{code="validation_failed"\} ([0-9.]+)', body)
     return float(found[1]) if found else 0.0
+
+
+def _names(text: str) -> set[str]:
+    return {re.split(r"[{ ]", line)[0] for line in text.splitlines() if line and not line.startswith("#")}

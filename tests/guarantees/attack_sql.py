@@ -163,3 +163,28 @@ def review(**columns: str) -> str:
 def update(sets: str) -> str:
     """Write a payment's change without an event."""
     return f"update payments set version = version + 1, {sets} where merchant_id = :m and id = :p"
+
+
+SLOT = "insert into schedules (kind, slot, started_at, lease_expires_at) values ('a task', :t, :t, :t)"
+"""A slot that its runner left."""
+
+
+def seal(**columns: str) -> str:
+    """Write the insert of the first seal."""
+    nothing = "sha256('')"
+    row = {
+        "block": "1",
+        "form": "1",
+        "epoch": "1",
+        "from_xid": "0",
+        "to_xid": "10",
+        "rows": "0",
+        "marks": "''",
+        "interactions": "0",
+        "interaction_marks": "''",
+        "interactions_hash": nothing,
+        "prev_hash": "decode(repeat('00', 32), 'hex')",
+        "hash": nothing,
+        "sealed_at": ":t",
+    } | columns
+    return f"insert into audit_seals ({', '.join(row)}) values ({', '.join(row.values())})"

@@ -13,11 +13,16 @@ from tests.guarantees.attack_sql import (
     review,
     update,
 )
+from tests.guarantees.attacks_on_deliveries import ATTACKS_ON_DELIVERIES
 from tests.guarantees.attacks_on_ends import ATTACKS_ON_ENDS, SUCCEED
+from tests.guarantees.attacks_on_seals import ATTACKS_ON_SEALS
+from tests.guarantees.attacks_on_slots import ATTACKS_ON_SLOTS
+from tests.guarantees.attacks_on_webhooks import ATTACKS_ON_WEBHOOKS
 
 EVENTS_FKEY = "payment_events_merchant_id_payment_id_fkey"
 PLACE_GUARDS = ("payments_immutable", "payments_guard", EVENTS_FKEY)
 ATTEMPTS_FKEY = "payment_attempts_merchant_id_payment_id_fkey"
+INTERACTIONS_GUARDS = ("interactions_append_only", "interactions_rows_append_only")
 NOT_TRUNCATED = (
     "payments_not_truncated",
     "attempts_not_truncated",
@@ -26,10 +31,15 @@ NOT_TRUNCATED = (
     "keys_not_truncated",
     "late_charges_not_truncated",
     "reviews_not_truncated",
+    "webhook_work_not_truncated",
 )
 
 ATTACKS = [
     *ATTACKS_ON_ENDS,
+    *ATTACKS_ON_DELIVERIES,
+    *ATTACKS_ON_SEALS,
+    *ATTACKS_ON_WEBHOOKS,
+    *ATTACKS_ON_SLOTS,
     Attack(
         4,
         "an open attempt is born without a check",
@@ -77,14 +87,19 @@ ATTACKS = [
         6,
         "an interaction is changed",
         "succeeded",
-        ("interactions_append_only",),
+        INTERACTIONS_GUARDS,
         "update gateway_interactions set outcome = 'lie'",
     ),
-    Attack(
-        6, "an interaction is deleted", "succeeded", ("interactions_append_only",), "delete from gateway_interactions"
-    ),
+    Attack(6, "an interaction is deleted", "succeeded", INTERACTIONS_GUARDS, "delete from gateway_interactions"),
     Attack(
         6, "interactions are truncated", "succeeded", ("interactions_not_truncated",), "truncate gateway_interactions"
+    ),
+    Attack(
+        6,
+        "an interaction is deleted behind its parent's back",
+        "succeeded",
+        INTERACTIONS_GUARDS,
+        "delete from gateway_interactions_before",
     ),
     Attack(6, "an attempt is deleted", "confirmed", ("attempts_kept",), "delete from payment_attempts"),
     Attack(6, "a payment is deleted", "born", ("payments_kept", EVENTS_FKEY), "delete from payments"),

@@ -39,7 +39,8 @@ REFUSALS = {
     9: "Rows that join two merchants",
     10: "A key claimed twice, a hash that is none, an answer that is early or changes",
     11: "A gap or repeat in a payment's events; a change without its event; an event without actor or reason",
-    12: "Two leases on one attempt; a stale lease that still writes",
+    12: "Two leases on one attempt or slot; a stale lease that still writes; an event of a gateway stored twice",
+    13: "A seal that changes, or does not go on where the chain ended",
 }
 
 FURTHER_TESTS = {

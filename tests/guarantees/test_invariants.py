@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from tests.guarantees.plants_of_webhooks import healthy_webhooks, webhook_left_pending, webhook_unmatched_unseen
 from tests.support import builders
 from tests.support.builders import NOW, Book
 
@@ -17,10 +18,7 @@ YEAR = timedelta(days=365)
 
 async def invariants(connection: asyncpg.Connection) -> set[str]:
     """Name the functions of the schema but the one that calls all."""
-    rows = await connection.fetch(
-        "select proname from pg_proc where pronamespace = 'inv'::regnamespace and proname <> 'all_violations'"
-    )
-    return {row["proname"] for row in rows}
+    return {row["name"] for row in await connection.fetch("select name from inv.names() as name")}
 
 
 def late_charge_row(book: Book, payment_id: UUID, **columns: object) -> dict[str, object]:
@@ -223,6 +221,25 @@ async def lease_stale(c: asyncpg.Connection, book: Book) -> UUID:
     return payment_id
 
 
+def endpoint_row(book: Book, **columns: object) -> dict[str, object]:
+    """An enabled endpoint; `columns` replace the defaults."""
+    row = {"merchant_id": book.merchant_id, "id": builders.new_id(), "number": 1, "url": "https://shop.example/hook"}
+    kept = {"status": "enabled", "secret": b"sealed", "livemode": False}
+    return row | kept | dict.fromkeys(("filters_changed_at", "created_at", "updated_at"), NOW) | columns
+
+
+async def event_undelivered(c: asyncpg.Connection, book: Book) -> UUID:
+    created_at = NOW - timedelta(minutes=10)
+    await builders.insert(c, "webhook_endpoints", **endpoint_row(book, filters_changed_at=created_at, number=7))
+    await c.execute("update webhook_endpoints set event_types = '{payment.canceled}'")
+    payment_id = await builders.bear_payment(c, book)
+    await builders.change_payment(c, book, payment_id, "canceled")
+    # The others were told before the endpoint looked at it.
+    async with builders.planting(c):
+        await c.execute("delete from payment_events where type = 'payment.canceled' and payment_id <> $1", payment_id)
+    return payment_id
+
+
 PLANTED: list[tuple[str, Plant]] = [
     ("charge_unaccounted", charge_unaccounted),
     ("charge_unaccounted", charge_beside_a_late_charge),
@@ -250,6 +267,9 @@ PLANTED: list[tuple[str, Plant]] = [
     ("key_unfinished", key_unfinished),
     ("key_answered_early", key_answered_early),
     ("lease_stale", lease_stale),
+    ("event_undelivered", event_undelivered),
+    ("webhook_unapplied", webhook_left_pending),
+    ("webhook_unapplied", webhook_unmatched_unseen),
 ]
 
 
@@ -285,6 +305,7 @@ async def healthy_book(c: asyncpg.Connection) -> Book:
     await builders.insert(c, "gateway_interactions", **builders.interaction_row(book, late))
     await builders.insert(c, "late_charges", **late_charge_row(book, late))
     await builders.insert(c, "reviews", **open_review_row(book, late, "late_charge"))
+    await healthy_webhooks(c, book)
     return book
 
 
@@ -305,10 +326,36 @@ async def test_a_healthy_book_has_no_violation(as_admin: asyncpg.Connection) -> 
     assert await as_admin.fetch("select * from inv.all_violations($1)", NOW) == []
 
 
-async def test_every_invariant_has_a_planted_violation_and_is_asked_with_the_others(
-    as_admin: asyncpg.Connection,
-) -> None:
-    names = await invariants(as_admin)
-    assert {invariant for invariant, _ in PLANTED} == names
-    body = await as_admin.fetchval("select prosrc from pg_proc where proname = 'all_violations'")
-    assert {name for name in names if f"'{name}', v.* from inv.{name}(at)" in body} == names
+async def test_every_invariant_has_a_planted_violation(as_admin: asyncpg.Connection) -> None:
+    assert {invariant for invariant, _ in PLANTED} == await invariants(as_admin)
+
+
+async def test_an_invariant_that_is_added_is_asked_with_the_others(as_admin: asyncpg.Connection) -> None:
+    await as_admin.execute("""
+        create function inv.never_well(at timestamptz)
+        returns table (merchant_id uuid, payment_id uuid, detail text) language sql stable as $$
+            select p.merchant_id, p.id, 'never' from public.payments p
+        $$
+    """)
+    book = await builders.open_book(as_admin)
+    payment_id = await builders.bear_payment(as_admin, book)
+    found = await as_admin.fetch("select invariant, payment_id from inv.all_violations($1)", NOW)
+    assert [tuple(row) for row in found] == [("never_well", payment_id)]
+
+
+async def test_who_asks_about_what_is_recent_is_told_of_that_and_of_what_is_open(as_admin: asyncpg.Connection) -> None:
+    book = await healthy_book(as_admin)
+    old, old_and_open, young = [await failed_while_unknown(as_admin, book) for _ in range(3)]
+    async with builders.planting(as_admin):
+        # Broken all the same, and nobody asks about it any more.
+        await as_admin.execute(
+            "update payment_attempts set next_check_at = null, status = 'succeeded', finished_at = $2 "
+            "where payment_id = $1",
+            old,
+            NOW,
+        )
+    query = "select payment_id from inv.recent_violations('status_unproven', $1, $2, 100)"
+    assert {row["payment_id"] for row in await as_admin.fetch(query, NOW, young)} == {old_and_open, young}
+    assert {row["payment_id"] for row in await as_admin.fetch(query, NOW, old)} == {old, old_and_open, young}
+    with pytest.raises(asyncpg.InvalidParameterValueError):
+        await as_admin.fetch("select * from inv.recent_violations('all_violations', $1, $2, 100)", NOW, young)

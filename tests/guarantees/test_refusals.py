@@ -8,8 +8,11 @@ import pytest
 
 from paymux_core.transitions import ATTEMPT_CLOSED_WITHOUT_MONEY, AttemptStatus
 from tests.guarantees.attack import Attack
-from tests.guarantees.attack_sql import attempt, event, key, late_charge, payment, review
+from tests.guarantees.attack_sql import SLOT, attempt, event, key, late_charge, payment, review, seal
 from tests.guarantees.attacks import ATTACKS
+from tests.guarantees.attacks_on_deliveries import TOLD, TOLD_STEPS
+from tests.guarantees.attacks_on_seals import ANSWERED
+from tests.guarantees.attacks_on_webhooks import WEBHOOK_STEPS
 from tests.support import builders
 from tests.support.builders import Book
 
@@ -21,6 +24,13 @@ STEPS = {
     "late charge": [late_charge()],
     "late charge refunded": [late_charge(), "update late_charges set status = 'refunded', next_check_at = null"],
     "review": [review()],
+    **WEBHOOK_STEPS,
+    "checked often": ["update payment_attempts set check_count = check_count + 1 where merchant_id = :m"] * 2,
+    TOLD: TOLD_STEPS,
+    "slot": [SLOT],
+    "slot done": [SLOT, "update schedules set finished_at = :t, lease_expires_at = null"],
+    "seal": [seal()],
+    "answered key": [key(**ANSWERED, response_body="'answer'")],
 }
 """What is written last to reach a stage, in plain SQL."""
 
@@ -48,7 +58,7 @@ class Scene:
         strange_payment_id = await builders.bear_payment(connection, stranger)
         if stage == "succeeded":
             payment_id = await builders.succeeded_payment(connection, book)
-        elif stage in {"born", "key", "behind", "review", "canceled"}:
+        elif stage in {"born", "key", "behind", "review", "canceled", "slot", "slot done"}:
             payment_id = await builders.bear_payment(connection, book, reference="order 1")
         elif stage in {"other amount", "other currency"}:
             payment_id = await builders.bear_payment(connection, book)
@@ -89,21 +99,28 @@ class Scene:
 
 
 async def drop_guard(connection: asyncpg.Connection, name: str) -> None:
-    """Drop a trigger, a constraint, an index or a NOT NULL by its name. Raises: LookupError if there is none."""
+    """Drop a trigger, a constraint, an index or a NOT NULL by its name. Raises: LookupError if there is none.
+
+    Partitions have triggers of the same name; what they inherit goes with the parent's.
+    """
     if "." in name:
         table, column = name.split(".")
         await connection.execute(f"alter table {table} alter column {column} drop not null")
         return
     for catalog, statement in (
-        ("select tgrelid::regclass::text from pg_trigger where tgname = $1", "drop trigger {name} on {table}"),
         (
-            "select conrelid::regclass::text from pg_constraint where conname = $1",
+            "select tgrelid::regclass::text from pg_trigger where tgname = $1 and tgparentid = 0",
+            "drop trigger {name} on {table}",
+        ),
+        (
+            "select conrelid::regclass::text from pg_constraint where conname = $1 and conislocal",
             "alter table {table} drop constraint {name}",
         ),
         ("select indrelid::regclass::text from pg_index where indexrelid = to_regclass($1)", "drop index {name}"),
     ):
-        if table := await connection.fetchval(catalog, name):
-            await connection.execute(statement.format(name=name, table=table))
+        if tables := await connection.fetch(catalog, name):
+            for (table,) in tables:
+                await connection.execute(statement.format(name=name, table=table))
             return
     message = f"there is no guard named {name}"
     raise LookupError(message)

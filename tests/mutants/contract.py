@@ -1,22 +1,13 @@
-"""Mutants of connectors and of the rules about a customer's action, each with the test that has to see it."""
+"""Mutants of connectors, of the rules about a customer's action, of webhooks; each with the test that has to see it."""
 
-from dataclasses import dataclass
-
-from tests.mutants.patched import Edit, Mutant
+from tests.mutants.inbound_patches import WEBHOOKS_CAUGHT
+from tests.mutants.patched import Caught, Edit, Mutant
+from tests.mutants.queues import CAUGHT_IN_QUEUES
 
 _SOURCES = "packages/connectors/src/paymux_connectors"
 _KIT = "packages/connectors/tests/test_conformance.py"
 _ACTIONS = "packages/core/tests/test_actions.py"
 _ASKING = "packages/core/tests/test_asking.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Caught:
-    """A mutant, and the tests (a file and pytest's `-k`) of which one has to fail."""
-
-    mutant: Mutant
-    file: str
-    tests: str
 
 
 def _edit(name: str, search: str, replace: str, *, of: str = _SOURCES) -> Edit:
@@ -33,7 +24,46 @@ def _core(name: str, rule: str, file: str, *edits: Edit) -> Caught:
 
 _OF_CORE = "packages/core/src/paymux_core"
 
+_MARKING = "packages/flows/src/paymux_flows/review_marking.py"
+_AUDIT = "packages/postgres/src/paymux_postgres/audit.sql"
+
+_OF_PEOPLE = (
+    Caught(
+        Mutant(
+            "marked_unasked",
+            "a person's word alone is no success: the gateway is asked",
+            (
+                Edit(
+                    _MARKING,
+                    "    return await look(step, when(resolving, holds), deps, "
+                    "provider_reference=provider_reference)\n",
+                    "    said = Captured(provider_reference, Money(step.attempt.amount, step.attempt.currency))\n"
+                    "    result = CallResult(said, ())\n"
+                    "    return await record(step, result, Asked.LOOK_UP, when(resolving, holds), deps)\n",
+                ),
+                Edit(
+                    _MARKING,
+                    "from paymux_core.ports import CallResult\n",
+                    "from paymux_core.money import Money\nfrom paymux_core.ports import CallResult\n",
+                ),
+            ),
+        ),
+        "tests/reviews/test_resolving.py",
+        "does_not_show_that_charge and absent",
+    ),
+    Caught(
+        Mutant(
+            "running_rows_skipped",
+            "what a running transaction may still write is not sealed over",
+            (Edit(_AUDIT, "pg_snapshot_xmin(pg_current_snapshot())", "pg_snapshot_xmax(pg_current_snapshot())"),),
+        ),
+        "tests/audit/test_seals.py",
+        "long_transaction",
+    ),
+)
+
 CAUGHT = (
+    *_OF_PEOPLE,
     _kit(
         "nothing_remembered",
         "a two-phase gateway's id is remembered before the charge",
@@ -100,7 +130,11 @@ CAUGHT = (
         "secret_kept",
         "an answer's secret is not kept",
         "secrets_are_never_shown",
-        _edit("stripe_answers", "_INTENT: FieldTree = {\n", '_INTENT: FieldTree = {\n    "client_secret": None,\n'),
+        _edit(
+            "stripe_answers",
+            "INTENT_FIELDS: FieldTree = {\n",
+            'INTENT_FIELDS: FieldTree = {\n    "client_secret": None,\n',
+        ),
     ),
     _kit(
         "token_shown",
@@ -148,7 +182,7 @@ CAUGHT = (
         _ACTIONS,
         _edit(
             "attempt_rules",
-            "    lost = history.status is AttemptStatus.STARTED or given_up\n",
+            "    lost = (history.status is AttemptStatus.STARTED and asked is not Asked.HINT) or given_up\n",
             "    lost = history.status is AttemptStatus.STARTED and not given_up\n",
             of=_OF_CORE,
         ),
@@ -170,8 +204,7 @@ CAUGHT = (
         _ACTIONS,
         _edit(
             "resolution",
-            "    return min(finding.now, due) if finding.asked is Asked.LOOK_UP"
-            " and verdict.refusal is not None else due\n",
+            "    return min(finding.now, due) if asked_only and verdict.refusal is not None else due\n",
             "    return None\n",
             of=_OF_CORE,
         ),
@@ -188,4 +221,17 @@ CAUGHT = (
         _ASKING,
         _edit("asking", "        and not attempt.was_requires_action\n", "", of=_OF_CORE),
     ),
+    _core(
+        "absence_believed_at_once",
+        "an absence counts only when the gateway had the time to show what it did",
+        _ASKING,
+        _edit(
+            "asking",
+            "    return isinstance(seen, NotFound) and now >= shown_by\n",
+            "    return isinstance(seen, NotFound) and shown_by is not None\n",
+            of=_OF_CORE,
+        ),
+    ),
+    *CAUGHT_IN_QUEUES,
+    *WEBHOOKS_CAUGHT,
 )

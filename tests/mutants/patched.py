@@ -35,6 +35,15 @@ class Mutant:
     edits: tuple[Edit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """A mutant, and the tests (a file and pytest's `-k`) of which one has to fail."""
+
+    mutant: Mutant
+    file: str
+    tests: str
+
+
 def write_mutant(mutant: Mutant, into: Path) -> Path:
     """Copy the source trees that the mutant touches, with its edits. Raises: PatchDoesNotApply."""
     for source in sorted({_source_tree(edit.path) for edit in mutant.edits}):

@@ -130,8 +130,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Outcome, Unknown, UnknownReason\n",
-                "import Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason, pause_seconds_asked\n",
+                "import Outcome, Unknown, UnknownReason, Voided, pause_seconds_asked\n",
             ),
         ),
     ),
@@ -148,8 +148,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Outcome, Unknown, UnknownReason\n",
-                "import Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason, pause_seconds_asked\n",
+                "import Outcome, Unknown, UnknownReason, Voided, pause_seconds_asked\n",
             ),
         ),
     ),
@@ -243,8 +243,8 @@ MUTANTS = (
         (
             Edit(
                 _RECONCILE,
-                " candidate, due.claimed_at_seconds, actor)\n",
-                " candidate, deps.clock.monotonic(), actor)\n",
+                " candidate, due.claimed_at_seconds, actor, due)\n",
+                " candidate, deps.clock.monotonic(), actor, due)\n",
             ),
         ),
     ),
@@ -336,8 +336,8 @@ MUTANTS = (
             ),
             Edit(
                 _RECONCILE,
-                "import Outcome, Unknown, UnknownReason\n",
-                "import Outcome, Unknown, UnknownReason, Voided\n",
+                "import Outcome, Unknown, UnknownReason, pause_seconds_asked\n",
+                "import Outcome, Unknown, UnknownReason, Voided, pause_seconds_asked\n",
             ),
             Edit(
                 _CLOCKS,

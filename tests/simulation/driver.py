@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 2.0
 IDLE_IN_TRANSACTION_SECONDS = 10.0
 CLAIMS = frozenset({"claim_due_attempts", "claim_suspect"})
-_READS = frozenset({"read_payments", "load_payments", "read_keys", "find_keys", "begin", "rollback", *CLAIMS})
-_MODULES = ("payments", "payment_attempts", "outcomes", "idempotency_keys")
+_ACCOUNTS = frozenset({"lease_lookups", "hold_lookups", "crowds", "begin_list", "end_list", "waiting"})
+"""They make nothing due."""
+_READS = frozenset(
+    {"read_payments", "load_payments", "read_keys", "find_keys", "begin", "rollback", *CLAIMS, *_ACCOUNTS}
+)
+_MODULES = ("payments", "payment_attempts", "outcomes", "idempotency_keys", "lookup_budgets")
 
 
 def _names() -> dict[str, str]:

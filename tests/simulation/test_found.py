@@ -8,7 +8,7 @@ from paymux_core.records import Payment
 from paymux_flows.record_outcome import Report, record_outcome
 from paymux_testkit.sandbox_process import SandboxProcess
 from tests.crash_points.healing import crash
-from tests.crash_points.stage import CrashPoint, Dies, Scenario, Stage, set_up
+from tests.crash_points.stage import CrashPoint, Dies, Scenario, Stage, open_ground, set_up
 from tests.support.postgres import Database
 
 AUTHORIZE = 4
@@ -17,7 +17,10 @@ AUTHORIZE = 4
 async def test_a_look_decided_before_a_resend_does_not_take_back_that_money_was_asked_for(
     database: Database, idle_sandbox: SandboxProcess
 ) -> None:
-    async with set_up(database.dsn, idle_sandbox, Scenario.CONFIRM, "sandbox_approve", seed="stale") as stage:
+    async with (
+        open_ground(database.dsn) as ground,
+        set_up(ground, idle_sandbox, Scenario.CONFIRM, "sandbox_approve", seed="stale") as stage,
+    ):
         await stage.create()
         await crash(stage, CrashPoint(AUTHORIZE, Dies.BEFORE))
         payment = await stage.payment()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -10,11 +10,12 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways, InProcess
-from paymux_connectors.registry import CONNECTORS, IN_PROCESS
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS, WEBHOOKS
 from paymux_connectors.transport import Transport
 from paymux_core.clocks import Clocks
 from paymux_core.connector import GatewayAccount
 from paymux_core.ids import Kind, public_id
+from paymux_core.inbound_webhooks import WebhookDialect
 from paymux_core.routing import Candidate
 from paymux_flows.deps import Deps
 from paymux_postgres.connections import DatabaseSettings
@@ -65,6 +66,7 @@ async def set_up(
     gateway: str = "mock",
     call_seconds: float = 0.5,
     in_process: InProcess = IN_PROCESS,
+    webhooks: Mapping[str, WebhookDialect] = WEBHOOKS,
 ) -> AsyncIterator[Stage]:
     """Open a stage with one merchant and one account. `call_seconds` pass in real time."""
     clock, rng = VirtualClock(), SeededRng(seed)
@@ -81,7 +83,9 @@ async def set_up(
             credentials = dict.fromkeys(CONNECTORS[gateway].credential_names, "sk_test_stage")
             account = GatewayAccount(public, gateway, gateway_url, credentials, livemode=False)
             candidate = Candidate(account_id, account, CONNECTORS[gateway].capabilities, "enabled", 1)
-            gateways = HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=in_process)
+            gateways = HttpGateways(
+                CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=in_process, webhooks=webhooks
+            )
 
             async def sleep(seconds: float) -> None:
                 clock.seconds += seconds

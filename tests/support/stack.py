@@ -102,6 +102,8 @@ class Stack:
     environment: Mapping[str, str]
     admin_url: str
     """The private listener."""
+    worker_url: str
+    """Where the worker tells its metrics."""
     api: Child
     worker: Child
     ids: dict[str, UUID] = field(default_factory=dict)
@@ -210,9 +212,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(database: Database, home: Path) -> Iterator[Stack]:
-    """Start everything, and stop it at the end."""
-    port, admin_port = free_port(), free_port()
+def running_stack(database: Database, home: Path, **settings: str) -> Iterator[Stack]:
+    """Start everything, and stop it at the end; `settings` are further ones."""
+    port, admin_port, worker_port = free_port(), free_port(), free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAYMUX_")} | {
         "PAYMUX_DATABASE_URL": database.app_dsn,
         "PAYMUX_MASTER_KEY": secrets.token_hex(32),
@@ -220,8 +222,10 @@ def running_stack(database: Database, home: Path) -> Iterator[Stack]:
         "PAYMUX_HOST": "127.0.0.1",
         "PAYMUX_PORT": str(port),
         "PAYMUX_ADMIN_PORT": str(admin_port),
+        "PAYMUX_WORKER_ADMIN_PORT": str(worker_port),
         "PAYMUX_BODY_DEADLINE_SECONDS": f"{BODY_SECONDS:g}",
         "PAYMUX_TEST_CLOCK_DIVISOR": f"{CLOCK_DIVISOR:g}",
+        **settings,
     }
     with ExitStack() as cleanup:
         sandbox = cleanup.enter_context(
@@ -232,6 +236,7 @@ def running_stack(database: Database, home: Path) -> Iterator[Stack]:
             sandbox=sandbox,
             url=f"http://127.0.0.1:{port}",
             admin_url=f"http://127.0.0.1:{admin_port}",
+            worker_url=f"http://127.0.0.1:{worker_port}",
             environment=environment,
             api=Child("api", environment, home / "api.log"),
             worker=Child("worker", environment, home / "worker.log"),

@@ -1,6 +1,7 @@
 """Whatever the torture says that it counts is found when it is planted, in a real database and a real book."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
@@ -10,6 +11,7 @@ import pytest
 
 from paymux_cli.torture.gathering import gather
 from paymux_cli.torture.oracle import Crime, examine
+from paymux_cli.torture.telling import Telling
 from paymux_cli.torture.watch import Seen, Watch
 from paymux_core.clocks import Clocks
 from paymux_core.ids import Kind, parse_public_id, public_id
@@ -20,6 +22,7 @@ from tests.support.http import Merchant
 from tests.support.stack import CLOCK_DIVISOR, Stack
 
 CLOCKS = Clocks().shortened(CLOCK_DIVISOR)
+NOTHING_WRONG = Telling(events=0, deliveries=0, waiting=0, untold=(), mistold=())
 _numbers = count(1)
 
 
@@ -32,13 +35,21 @@ async def as_admin(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def crimes(stack: Stack, payment_id: str, watch: Watch | None = None) -> set[Crime]:
+async def crimes(
+    stack: Stack, payment_id: str, watch: Watch | None = None, telling: Telling | None = None
+) -> set[Crime]:
     """Examine everything, and give what was found about one payment."""
     pool = Pool(DatabaseSettings(stack.database.dsn))
     await pool.open()
     try:
         evidence = await gather(
-            pool, stack.sandbox, watch or Watch(), misanswers=(), clocks=CLOCKS, now=datetime.now(UTC)
+            pool,
+            stack.sandbox,
+            watch or Watch(),
+            misanswers=(),
+            telling=telling or NOTHING_WRONG,
+            clocks=CLOCKS,
+            now=datetime.now(UTC),
         )
     finally:
         await pool.close()
@@ -205,3 +216,11 @@ async def open_review(as_admin: asyncpg.Connection, payment_id: str) -> None:
         as_uuid(payment_id),
         new_id(),
     )
+
+
+async def test_what_merchants_were_not_told_or_told_wrongly_is_found(stack: Stack, shop: Merchant) -> None:
+    payment_id = await paid(shop)
+    untold = replace(NOTHING_WRONG, untold=[(payment_id, "event 3 never came")])
+    assert await crimes(stack, payment_id, telling=untold) == {Crime.UNTOLD}
+    mistold = replace(NOTHING_WRONG, mistold=[(payment_id, "the signature is not ours")])
+    assert await crimes(stack, payment_id, telling=mistold) == {Crime.MISTOLD}

@@ -63,11 +63,13 @@ def charged(request: HttpRequest) -> Sent:
 
 @dataclass(slots=True)
 class SpokenGateway:
-    """The wire to a gateway: what it answers to a look is the test's word; a charge and a fence are never answered."""
+    """The wire to a gateway: what it answers to a look, or a fence, is the test's word; else it is silent."""
 
     look: Callable[[HttpRequest], Awaitable[Sent]]
     sent: list[HttpRequest] = field(default_factory=list)
     on_fence: Callable[[], Awaitable[None]] | None = None
+    on_charge: Callable[[], Awaitable[None]] | None = None
+    fence: Callable[[HttpRequest], Awaitable[Sent]] | None = None
 
     async def send(self, request: HttpRequest, *, limits: CallLimits) -> Sent:
         """Answer one request."""
@@ -75,6 +77,10 @@ class SpokenGateway:
         self.sent.append(request)
         if request.verb is Verb.FENCE and self.on_fence is not None:
             await self.on_fence()
+        if request.verb is Verb.CHARGE and self.on_charge is not None:
+            await self.on_charge()
+        if request.verb is Verb.FENCE and self.fence is not None:
+            return await self.fence(request)
         return await self.look(request) if request.verb is Verb.INQUIRE else nothing_known()
 
     def count(self, verb: Verb) -> int:
@@ -109,9 +115,10 @@ class Stage:
     admin: asyncpg.Connection
 
     async def unknown_payment(self, *, gateway: str = "mock") -> UUID:
-        """Confirm a payment whose charge is never answered."""
+        """Confirm a payment whose charge is never answered; `both`: the merchant has a token for either account."""
         caller = Caller(self.merchant_id, livemode=False, api_key_id="0000000000", request_id="req_test")
-        method = PaymentMethod("card", None, {gateway: "sandbox_approve"})
+        names = ("mock", "flaky") if gateway == "both" else (gateway,)
+        method = PaymentMethod("card", None, dict.fromkeys(names, "sandbox_approve"))
         created = await create_payment(CreatePayment(caller, Money(AMOUNT, "eur"), payment_method=method), self.deps)
         payment_id = parse_public_id(Kind.PAYMENT, msgspec.json.decode(created.body)["id"])
         assert payment_id is not None
@@ -119,6 +126,13 @@ class Stage:
         reply = await confirm_payment(ConfirmPayment(caller, payment_id, use), self.deps)
         assert reply.http_status == 202
         return payment_id
+
+    def able(self, **capabilities: object) -> None:
+        """Let the gateway be one that can do this."""
+        self.accounts.found = [
+            replace(candidate, capabilities=replace(candidate.capabilities, **capabilities))
+            for candidate in self.accounts.found
+        ]
 
     async def payment(self, payment_id: UUID) -> Payment:
         """Read a payment."""
@@ -202,7 +216,13 @@ async def worker_stage(dsn: str, *, seed: str) -> AsyncIterator[Stage]:
                 ids=one.deps.ids,
                 in_process=IN_PROCESS,
             )
-            accounts = Accounts(await one.deps.accounts.candidates(one.merchant_id))
+            # Asked about one by one, unless a test is about the list.
+            accounts = Accounts(
+                [
+                    replace(candidate, capabilities=replace(candidate.capabilities, lists=False))
+                    for candidate in await one.deps.accounts.candidates(one.merchant_id)
+                ]
+            )
             deps = replace(one.deps, gateways=gateways, accounts=accounts)
             yield Stage(deps, one.clock, gateway, accounts, one.merchant_id, admin)
     finally:

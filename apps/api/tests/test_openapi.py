@@ -9,7 +9,7 @@ import pytest
 
 from paymux_api.app import render_contract
 from paymux_api.problems import PROBLEMS
-from paymux_api.routes.payments import OPERATIONS
+from paymux_api.routes.contract import OPERATIONS
 from paymux_core.currencies import CURRENCY_EXPONENTS
 
 DOCUMENT: dict[str, Any] = json.loads(render_contract(OPERATIONS))
@@ -48,7 +48,7 @@ def test_every_pattern_is_one_that_browsers_know() -> None:
 def test_every_answer_is_described_with_its_headers(name: str, operation: dict[str, Any]) -> None:
     for status, answer in operation["responses"].items():
         assert {"Request-Id", "Paymux-Version"} <= answer["headers"].keys(), status
-        assert answer["content"], status
+        assert answer["content"] or status == "204"
         if int(status) >= 400:
             assert "application/problem+json" in answer["content"]
     assert {"405", "500", "503", "400", "431", "408"} <= operation["responses"].keys()
@@ -60,9 +60,13 @@ def test_every_answer_is_described_with_its_headers(name: str, operation: dict[s
 
 @pytest.mark.parametrize(("name", "operation"), [one for one in DESCRIBED if one[0].startswith("POST")])
 def test_every_post_takes_a_key_and_shows_a_body_that_works(name: str, operation: dict[str, Any]) -> None:
+    if "/webhooks/" in name:
+        return  # gateways call there, with a proof of their own
     assert "Idempotency-Key" in {parameter["name"] for parameter in operation["parameters"]}
-    assert {"409", "413", "422"} <= operation["responses"].keys()
-    assert operation["requestBody"]["content"]["application/json"]["example"]
+    assert {"413", "422"} <= operation["responses"].keys()
+    assert "409" in operation["responses"] or "/payments" not in name, "what moves money may still be running"
+    if "requestBody" in operation:
+        assert operation["requestBody"]["content"]["application/json"]["example"]
 
 
 def test_every_code_is_explained_and_every_currency_named() -> None:
@@ -75,7 +79,10 @@ def test_links_name_operations_that_exist() -> None:
     names = {operation["operationId"] for _, operation in DESCRIBED}
     links = [link for _, operation in DESCRIBED for answer in operation["responses"].values()
              for link in answer.get("links", {}).values()]  # fmt: skip
-    assert {link["operationId"] for link in links} == {"read_payment", "confirm_payment", "cancel_payment"} <= names
+    linked = {link["operationId"] for link in links}
+    assert (
+        {"read_payment", "confirm_payment", "cancel_payment", "read_webhook_endpoint", "read_event"} <= linked <= names
+    )
 
 
 @pytest.mark.parametrize(

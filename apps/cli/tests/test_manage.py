@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import pytest
 
-from paymux_cli import listing
-from paymux_cli.manage import NewAccount, check_account, new_account, new_key, new_merchant
+from paymux_cli import listing, webhook_secrets
+from paymux_cli.manage import NewAccount, check_account, command_stack, new_account, new_key, new_merchant
 from paymux_cli.refusals import WrongArgument
-from paymux_core.ids import Kind, public_id, uuid7
+from paymux_core.ids import Kind, parse_public_id, public_id, uuid7
 from tests.support.commands import paymux
 from tests.support.postgres import Database
 
@@ -124,3 +124,32 @@ def test_a_mode_or_scope_that_does_not_exist_is_answered_with_those_that_do() ->
 def test_the_version_is_that_of_the_package() -> None:
     said = paymux("--version", settings={})
     assert (said.code, said.out.strip()) == (0, f"paymux {version('paymux')}")
+
+
+async def test_webhook_secrets_are_two_at_most_and_never_shown(database: Database) -> None:
+    where = settings(database)
+    merchant = await new_merchant(where, "Shop", limits=[])
+    made = await new_account(where, merchant, account(gateway="mock", base_url="http://127.0.0.1:1", secret="sandbox"))
+    told = [await webhook_secrets.add(where, merchant, made, secret=f"whsec_number_{n}") for n in (1, 2)]
+    assert told == [f"https://YOUR-HOST/webhooks/{made}"] * 2
+    with pytest.raises(WrongArgument, match="roll-webhook-secret"):
+        await webhook_secrets.add(where, merchant, made, secret="whsec_number_3")
+    assert await webhook_secrets.roll(where, merchant, made, secret="whsec_number_3", at_once=False) == told[0]
+    async with command_stack(where) as (stack, _):
+        account_id = parse_public_id(Kind.GATEWAY_ACCOUNT, made)
+        assert account_id is not None
+        found = await stack.store.inbound.find_account(account_id)
+        assert found is not None
+        assert found.secrets == ("whsec_number_3", "whsec_number_2")
+        assert "whsec" not in repr(found)
+    # Another master key opens none of them, and need not.
+    elsewhere = where | {"PAYMUX_MASTER_KEY": secrets.token_hex(32)}
+    with pytest.raises(WrongArgument, match="--at-once"):
+        await webhook_secrets.roll(elsewhere, merchant, made, secret="whsec_number_4", at_once=False)
+    await webhook_secrets.roll(elsewhere, merchant, made, secret="whsec_number_4", at_once=True)
+    assert await webhook_secrets.webhooks(where, merchant, made, limit=5) == []
+    for secret in ("", "short", "two\nlines are no secret", "x" * 513):
+        with pytest.raises(WrongArgument, match="standard input"):
+            await webhook_secrets.add(where, merchant, made, secret=secret)
+    with pytest.raises(WrongArgument, match="has no account"):
+        await webhook_secrets.add(where, NOBODY, made, secret="whsec_number_5")

@@ -48,6 +48,7 @@ class Scripted:
     def __init__(self, exchange: Callable[[GatewayAccount, ChargeCall], Exchange]) -> None:
         self.authorize = exchange
         self.inquire = exchange
+        self.list_page = MOCK.list_page
         self.fence = exchange
 
     def request_digest(self, account: GatewayAccount, call: ChargeCall) -> bytes:

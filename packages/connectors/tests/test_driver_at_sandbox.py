@@ -1,6 +1,7 @@
 """The driver and the sandbox's connectors against the real sandbox: each misbehaviour is told apart."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from paymux_connectors.driver import HttpGateways
-from paymux_core.connector import GatewayAccount
-from paymux_core.outcomes import Captured, Outcome
+from paymux_core.connector import GatewayAccount, ListWindow
+from paymux_core.exchange import Page
+from paymux_core.outcomes import Captured, NotExecuted, Outcome
 from paymux_core.ports import CallLimits
 from paymux_testkit.sandbox_process import SandboxProcess
 from tests.support.charge_call import CALL
@@ -91,3 +93,30 @@ async def test_wrong_credentials_did_nothing(
     target = replace(account(sandbox.url), credentials={"api_key": "sandbox_bad_key"})
     result = await gateways.authorize(target, CALL, limits=limits, remember=remember_nothing)
     assert result.interactions[-1].outcome == "not_executed:gateway_configuration"
+
+
+async def test_the_real_sandboxs_list_is_read_page_by_page_and_noted(
+    gateways: HttpGateways, limits: CallLimits, sandbox: SandboxProcess
+) -> None:
+    calls = [replace(CALL, attempt_id=f"att_list_{number}", token="sandbox_approve") for number in range(3)]
+    target = account(sandbox.url)
+    for call in calls:
+        await gateways.authorize(target, call, limits=limits, remember=remember_nothing)
+    now = datetime.now(UTC)
+    result = await gateways.list_page(
+        target, ListWindow(now - timedelta(minutes=5), now + timedelta(minutes=5)), limits=limits
+    )
+    assert isinstance(result.page, Page)
+    found = {listed.attempt_id: listed.outcome for listed in result.page.found}
+    assert all(isinstance(found[call.attempt_id], Captured) for call in calls)
+    assert result.interaction is not None
+    assert result.interaction.http_status == 200
+    assert SECRET not in repr(result)
+
+
+async def test_a_list_that_cannot_be_read_says_why(gateways: HttpGateways, limits: CallLimits) -> None:
+    now = datetime.now(UTC)
+    result = await gateways.list_page(account("http://127.0.0.1:1"), ListWindow(now, now), limits=limits)
+    assert isinstance(result.page, NotExecuted)
+    assert result.interaction is not None
+    assert not result.interaction.bytes_sent

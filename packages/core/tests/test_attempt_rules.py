@@ -42,6 +42,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     NotFound(),
     *(Unknown(reason) for reason in UnknownReason),
 )
+NOTHING_PROVEN = (NotFound(), NotExecuted(REFUSAL), *(Unknown(reason) for reason in UnknownReason))
 CLOSING = {AttemptEvent.FAIL, AttemptEvent.NOT_EXECUTE, AttemptEvent.VOID}
 
 
@@ -74,10 +75,25 @@ def test_every_verdict_is_one_that_the_table_of_transitions_has(status: AttemptS
 @pytest.mark.parametrize(
     "outcome", [o for o in OUTCOMES if not isinstance(o, (Declined, NotExecuted, Voided))], ids=str
 )
-@pytest.mark.parametrize("asked", Asked)
+@pytest.mark.parametrize("asked", [asked for asked in Asked if asked is not Asked.PERSON])
 def test_nothing_but_a_definite_no_closes_an_attempt_without_money(outcome: Outcome, asked: Asked) -> None:
     for status in AttemptStatus:
         assert judge(outcome, asked=asked, history=history(status)).event not in CLOSING
+
+
+@pytest.mark.parametrize("outcome", [Captured("ch_9", Money(1, "eur")), Authorized("ch_9", Money(1, "eur"))], ids=str)
+def test_only_a_person_closes_an_attempt_beside_money_of_another_amount(outcome: Outcome) -> None:
+    verdict = judge(outcome, asked=Asked.PERSON, history=history())
+    assert (verdict.event, verdict.late, verdict.review) == (AttemptEvent.FAIL, True, "late_charge")
+    assert verdict.refusal is not None
+    assert verdict.refusal.code == "integrity_mismatch"
+    assert judge(outcome, asked=Asked.LOOK_UP, history=history()).review == "integrity_mismatch"
+
+
+def test_a_persons_word_closes_no_attempt_that_a_customer_may_still_confirm() -> None:
+    seen = history(was_requires_action=True)
+    assert judge(Declined(REFUSAL), asked=Asked.PERSON, history=seen).event is None
+    assert judge(Declined(REFUSAL), asked=Asked.PERSON, history=history()).event is AttemptEvent.FAIL
 
 
 def test_a_started_attempt_whose_request_proves_nothing_is_unknown() -> None:
@@ -175,3 +191,16 @@ def test_what_our_tables_do_not_know_is_put_before_a_person_while_the_attempt_is
 ) -> None:
     assert judge(Unknown(reason), asked=Asked.LOOK_UP, history=history()).review == review
     assert judge(Unknown(reason), asked=Asked.LOOK_UP, history=history(AttemptStatus.FAILED)).review is None
+
+
+@pytest.mark.parametrize("outcome", NOTHING_PROVEN, ids=str)
+def test_a_hint_that_proves_nothing_leaves_a_started_attempt_to_its_own_call(outcome: Outcome) -> None:
+    assert judge(outcome, asked=Asked.HINT, history=STARTED).event is None
+    assert judge(outcome, asked=Asked.LOOK_UP, history=STARTED).event is AttemptEvent.LOSE_TRACK
+
+
+@pytest.mark.parametrize(("outcome", "status"), list(product(OUTCOMES, AttemptStatus)), ids=str)
+def test_of_any_other_attempt_a_hint_says_what_a_look_says(outcome: Outcome, status: AttemptStatus) -> None:
+    if status is not AttemptStatus.STARTED:
+        hint, look = (judge(outcome, asked=asked, history=history(status)) for asked in (Asked.HINT, Asked.LOOK_UP))
+        assert hint == look

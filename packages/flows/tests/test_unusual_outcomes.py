@@ -17,7 +17,7 @@ from paymux_core.records import Payment
 from paymux_flows.record_outcome import ROUNDS_MAX, Report, record_outcome
 from paymux_testkit.sandbox_process import SandboxProcess
 from tests.crash_points.healing import crash
-from tests.crash_points.stage import CrashPoint, Dies, Scenario, Stage, set_up
+from tests.crash_points.stage import CrashPoint, Dies, Scenario, Stage, open_ground, set_up
 from tests.support.postgres import Database
 
 AUTHORIZE = 4
@@ -51,7 +51,10 @@ async def _payment(stage: Stage) -> Payment:
 async def test_a_soft_decline_is_final_where_there_is_no_other_account(
     database: Database, sandbox: SandboxProcess
 ) -> None:
-    async with set_up(database.dsn, sandbox, Scenario.CONFIRM, "sandbox_decline_soft", seed="alone") as stage:
+    async with (
+        open_ground(database.dsn) as ground,
+        set_up(ground, sandbox, Scenario.CONFIRM, "sandbox_decline_soft", seed="alone") as stage,
+    ):
         await stage.create()
         reply = await stage.request(stage.deps)
         payment = await _payment(stage)
@@ -62,7 +65,10 @@ async def test_a_soft_decline_is_final_where_there_is_no_other_account(
 async def test_money_for_a_failed_payment_becomes_a_late_charge_and_a_question_to_a_person(
     database: Database, sandbox: SandboxProcess
 ) -> None:
-    async with set_up(database.dsn, sandbox, Scenario.CONFIRM, "sandbox_decline_hard", seed="late") as stage:
+    async with (
+        open_ground(database.dsn) as ground,
+        set_up(ground, sandbox, Scenario.CONFIRM, "sandbox_decline_hard", seed="late") as stage,
+    ):
         await stage.create()
         await stage.request(stage.deps)
         failed = await _payment(stage)
@@ -104,7 +110,10 @@ class Overtaken:
 async def test_a_payment_that_never_rests_is_given_up_and_left_to_the_next_check(
     database: Database, sandbox: SandboxProcess
 ) -> None:
-    async with set_up(database.dsn, sandbox, Scenario.CONFIRM, "sandbox_approve", seed="restless") as stage:
+    async with (
+        open_ground(database.dsn) as ground,
+        set_up(ground, sandbox, Scenario.CONFIRM, "sandbox_approve", seed="restless") as stage,
+    ):
         await stage.create()
         await crash(stage, CrashPoint(AUTHORIZE, Dies.BEFORE))
         faster = Overtaken(stage)

@@ -148,7 +148,8 @@ async def test_a_restored_database_starts_a_new_epoch_of_its_log(empty: Database
             "select pg_get_expr(adbin, adrelid) as value from pg_attrdef d "
             "join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum where attname = 'epoch'"
         )
-        assert [row["value"] for row in defaults] == ["2"] * len(runner._IN_EPOCHS)
+        assert {row["value"] for row in defaults} == {"2"}
+        assert len(defaults) >= len(runner._IN_EPOCHS)
         assert await migrate(empty.dsn, now=NOW, progress=ignore) == []
         assert await connection.fetchval("select count(*) from event_epochs") == 2
     finally:

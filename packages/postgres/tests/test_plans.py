@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from bench import growth
-from paymux_postgres import idempotency_keys, outcomes, payment_attempts, payments
+from paymux_postgres import idempotency_keys, inbound_webhooks, outcomes, payment_attempts, payments
 from paymux_postgres.connections import _LANE_SESSION, DatabaseSettings, connect
 from tests.support.builders import open_book
 from tests.support.postgres import Database
@@ -19,14 +19,18 @@ HOT: Mapping[str, str] = {
     "record_outcomes": outcomes.SQL["record_outcomes"],
     "read_keys": idempotency_keys.SQL["read_keys"],
     "find_keys": idempotency_keys.SQL["find_keys"],
+    "store_webhooks": inbound_webhooks.SQL["store_webhooks"],
+    "count_duplicates": inbound_webhooks.SQL["count_duplicates"],
 }
 KEYS: Mapping[str, frozenset[tuple[str, ...]]] = {
     "payments": frozenset({("merchant_id", "id")}),
     "payment_attempts": frozenset({("merchant_id", "payment_id", "number")}),
     "payment_events": frozenset({("merchant_id", "payment_id", "position")}),
-    "gateway_interactions": frozenset({("merchant_id", "payment_id", "id")}),
     "idempotency_keys": frozenset({("merchant_id", "idempotency_key"), ("payment_id",)}),
     "reviews": frozenset({("merchant_id", "payment_id")}),
+    "webhook_endpoints": frozenset({("merchant_id", "livemode")}),
+    "inbound_webhook_keys": frozenset({("merchant_id", "gateway_account_id", "kind", "value")}),
+    "inbound_webhook_work": frozenset({("merchant_id", "webhook_id")}),
 }
 """The columns that have to be in the condition of an index, one of the sets for each table."""
 PAYMENTS = 2_000
@@ -107,3 +111,18 @@ async def test_what_a_guard_asks_of_each_payment_is_part_of_its_plan(lane: async
 async def test_a_plan_that_scans_all_keys_of_a_merchant_is_found(lane: asyncpg.Connection) -> None:
     sql = "select k.payment_id from idempotency_keys k where k.merchant_id = $1 and k.request_hash = $2"
     assert list(complaints(await plan_of(lane, sql)))
+
+
+async def test_a_claim_reads_the_longest_overdue_and_their_payments_by_key(lane: asyncpg.Connection) -> None:
+    plan = await plan_of(lane, payment_attempts.SQL["claim_due_attempts"])
+    conditions = {
+        (str(node.get("Index Name")), "=" in str(node.get("Index Cond", "")).replace("<=", "")) for node in nodes(plan)
+    }
+    assert ("attempts_due", False) in conditions
+    assert ("payments_pkey", True) in conditions
+    assert complaints_of_scans(plan) == []
+
+
+def complaints_of_scans(plan: Mapping[str, object]) -> list[str]:
+    """List the tables that a plan reads from end to end."""
+    return [str(node.get("Relation Name")) for node in nodes(plan) if node["Node Type"] == "Seq Scan"]

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from paymux_postgres.logins import login_name, make_application_login
-from paymux_postgres.server_checks import ServerUnfit, _findings, check_server, read_server
+from paymux_postgres.server_checks import ServerUnfit, check_server, findings, read_server
 from tests.support.postgres import Database
 
 
@@ -96,4 +96,4 @@ async def test_a_server_that_can_lose_payments_is_refused(
     reader: asyncpg.Connection, setting: str, value: object, finding: str
 ) -> None:
     server = {**dict(await read_server(reader)), setting: value}
-    assert [finding in sentence for sentence in _findings(server)] == [True]
+    assert [finding in sentence for sentence in findings(server)] == [True]

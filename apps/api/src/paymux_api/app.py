@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from paymux_api.auth import ApiKeyStore, Authenticator
 from paymux_api.endpoint import Layer, LayerSettings, PathEndpoint, UnknownPath
+from paymux_api.figures import Gather, nothing_to_gather
 from paymux_api.limits import Limiter, Limits
 from paymux_api.measures import ApiMeasures
 from paymux_api.openapi import build_openapi, render_openapi
@@ -54,6 +55,8 @@ class AppParts:
     limits: Limits = field(default_factory=Limits)
     ready: Ready | None = None
     """None: ready when the store answers."""
+    gather: Gather = nothing_to_gather
+    """Reads what `/metrics` shows and nobody counts."""
 
 
 def create_app(deps: ApiDeps, settings: Settings, parts: AppParts) -> Starlette:
@@ -80,7 +83,7 @@ def create_admin_app(deps: ApiDeps, settings: Settings, parts: AppParts) -> Star
     operations = (
         *health_operations(_readiness(deps, parts)),
         invariants_operation(_inspector(deps).answer, scope=None),
-        metrics_operation(parts.registry, scope=None),
+        metrics_operation(parts.registry, parts.gather, scope=None),
     )
     return _starlette(operations, layer)
 
@@ -91,7 +94,7 @@ def _contract(parts: AppParts, *, ready: Ready, invariants: Answers) -> tuple[Op
         *parts.operations,
         *health_operations(ready),
         invariants_operation(invariants, scope=ApiKeyScope.OPERATOR),
-        metrics_operation(parts.registry, scope=ApiKeyScope.OPERATOR),
+        metrics_operation(parts.registry, parts.gather, scope=ApiKeyScope.OPERATOR),
     )
 
 

@@ -23,7 +23,7 @@ from paymux_api.decoding import decode_fields, decode_query
 from paymux_api.limits import Limiter
 from paymux_api.log import where_it_failed
 from paymux_api.measures import ApiMeasures
-from paymux_api.operation import Call, KeyRule, Operation
+from paymux_api.operation import Call, KeyRule, Operation, Received
 from paymux_api.problems import (
     PROBLEM_CONTENT_TYPE,
     AuthenticationRequired,
@@ -157,7 +157,10 @@ class PathEndpoint:
         if operation.reads_body:
             deadline = self._layer.settings.body_deadline_seconds
             received = await read_body(receive, announced_bytes=headers.content_length, deadline_seconds=deadline)
-            request.body = parse_body(received)
+            if operation.raw_body:
+                request.received = Received(received, all_headers(scope))
+            else:
+                request.body = parse_body(received)
         if headers.keys and operation.key_rule is not KeyRule.NONE:
             request.key = normalised_key(headers.keys)
         if operation.scope is not None:
@@ -169,9 +172,7 @@ class PathEndpoint:
             self._layer.limiter.check(row, idempotency_key=request.key, charges=charges)
             request.caller = Caller(row.merchant_id, row.livemode, row.key_id, headers.request_id)
         if operation.object_kind is not None:
-            request.target = parse_public_id(operation.object_kind, scope["path_params"]["id"])
-            if request.target is None:
-                raise NotFound(_NOT_FOUND_DETAIL)
+            request.target, request.number = _named_object(operation, scope["path_params"]["id"])
         try:
             return self._decoded(operation, request)
         except Refused as refusal:
@@ -192,6 +193,11 @@ class PathEndpoint:
             assert request.target is not None
             if not await operation.exists(request.caller, request.target, self._layer.deps):
                 raise NotFound(_NOT_FOUND_DETAIL) from None
+        if operation.numbered_exists is not None:
+            assert request.caller is not None
+            assert request.target is not None
+            if not await operation.numbered_exists(request.caller, request.target, request.number, self._layer.deps):
+                raise NotFound(_NOT_FOUND_DETAIL) from None
         raise refusal
 
     def _decoded(self, operation: Operation, request: "_Request") -> Call:
@@ -210,11 +216,13 @@ class PathEndpoint:
         return Call(
             caller=request.caller,
             object_id=request.target,
+            number=request.number,
             body=body,
             query=query.parameters,
             filters=query.filters,
             key=_key_use(operation, request),
             deps=self._layer.deps,
+            received=request.received,
         )
 
     async def _run(self, operation: Operation, call: Call) -> Reply:
@@ -253,9 +261,24 @@ class _Request:
     scope: Scope
     headers: RequestHeaders
     body: Body = EMPTY_BODY
+    received: Received | None = None
     key: str | None = None
     caller: Caller | None = None
     target: UUID | None = None
+    number: int = 0
+
+
+def _named_object(operation: Operation, text: str) -> tuple[UUID, int]:
+    """Read the id in the path. Raises: NotFound."""
+    if operation.parse_id is not None:
+        numbered = operation.parse_id(text)
+        if numbered is not None:
+            return numbered
+    elif operation.object_kind is not None:
+        target = parse_public_id(operation.object_kind, text)
+        if target is not None:
+            return target, 0
+    raise NotFound(_NOT_FOUND_DETAIL)
 
 
 def _key_use(operation: Operation, request: _Request) -> KeyUse | None:
@@ -288,6 +311,15 @@ def read_headers(scope: Scope) -> RequestHeaders:
         elif name == b"request-id" and _REQUEST_ID.fullmatch(value) and not contains_card_number(value.decode()):
             request_id = value.decode()
     return RequestHeaders(request_id or f"req_{secrets.token_hex(12)}", authorization, content_length, keys)
+
+
+def all_headers(scope: Scope) -> dict[str, str]:
+    """Give every header by lower-case name; one that came twice is joined by commas, as RFC 9110 reads it."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
 
 
 def refusal_answer(layer: Layer, refusal: Refused, request_id: str) -> Answer:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from paymux_api import API_VERSION
+from paymux_api.answers import NO_CONTENT
 from paymux_api.operation import Charges, Empty, KeyRule, Operation
 from paymux_api.problems import PROBLEMS, Problem
 
@@ -78,7 +79,7 @@ def problem_codes(operation: Operation) -> tuple[str, ...]:
     if operation.object_kind is not None:
         codes.add("not_found")
     if operation.reads_body:
-        codes |= {"malformed_json", "body_too_large"}
+        codes |= {"body_too_large"} if operation.raw_body else {"malformed_json", "body_too_large"}
     if operation.key_rule is not KeyRule.NONE:
         codes.add("idempotency_key_invalid")
     if operation.key_rule in (KeyRule.REQUIRED, KeyRule.REQUIRED_TO_CONFIRM):
@@ -89,7 +90,7 @@ def problem_codes(operation: Operation) -> tuple[str, ...]:
 def _structs(operations: Sequence[Operation]) -> list[type[msgspec.Struct]]:
     structs: dict[type[msgspec.Struct], None] = {}
     for operation in operations:
-        for struct in (operation.request, operation.response):
+        for struct in (operation.request, operation.response, operation.or_response):
             if struct is not None and struct is not Empty:
                 structs[struct] = None
     return list(structs)
@@ -106,6 +107,9 @@ def _operation(operation: Operation) -> Document:
     }
     if operation.description:
         described["description"] = operation.description
+    if operation.raw_body:
+        event: Document = {"schema": {"type": "object", "description": "The gateway's event, byte for byte."}}
+        described["requestBody"] = {"required": True, "content": {"application/json": event}}
     if operation.request is not Empty:
         required = bool(msgspec.json.schema_components([operation.request])[1][operation.request.__name__]["required"])
         content: Document = {"schema": {"$ref": _REF.format(name=operation.request.__name__)}}
@@ -118,7 +122,8 @@ def _operation(operation: Operation) -> Document:
 def _parameters(operation: Operation) -> list[Document]:
     parameters: list[Document] = []
     if operation.object_kind is not None:
-        pattern = f"^{operation.object_kind}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+        number = "" if operation.parse_id is None else "(_[1-9][0-9]{0,8})?"
+        pattern = f"^{operation.object_kind}_[0-7][0-9a-hjkmnp-tv-z]{{25}}{number}$"
         schema = {"type": "string", "pattern": pattern}
         parameters.append({"name": "id", "in": "path", "required": True, "schema": schema})
     parameters += _query_parameters(operation.query)
@@ -162,10 +167,15 @@ def _query_parameters(query: type[msgspec.Struct]) -> list[Document]:
 def _responses(operation: Operation) -> dict[str, Document]:
     responses: dict[str, Document] = {}
     for status, meaning in operation.success.items():
-        if operation.response is not None:
-            content: Document = {
-                operation.content_type: {"schema": {"$ref": _REF.format(name=operation.response.__name__)}}
+        if status == NO_CONTENT:
+            responses[str(status)] = {
+                "description": meaning,
+                "headers": _header_refs(["Request-Id", "Paymux-Version"]),
+                "content": {},
             }
+            continue
+        if operation.response is not None:
+            content: Document = {operation.content_type: {"schema": _schema(operation.response, operation.or_response)}}
         else:
             content = {operation.content_type: {"schema": {"type": "string"}}}
         headers = ["Request-Id", "Paymux-Version"]
@@ -187,6 +197,11 @@ def _responses(operation: Operation) -> dict[str, Document]:
         also = responses.get(str(status))
         responses[str(status)] = problem if also is None else _either(also, problem)
     return responses
+
+
+def _schema(response: type[msgspec.Struct], or_response: type[msgspec.Struct] | None) -> Document:
+    one: Document = {"$ref": _REF.format(name=response.__name__)}
+    return one if or_response is None else {"anyOf": [one, {"$ref": _REF.format(name=or_response.__name__)}]}
 
 
 def _either(answer: Document, problem: Document) -> Document:

@@ -37,16 +37,27 @@ class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing is sent."""
 
 
+class Received(Struct, frozen=True, gc=False):
+    """A body as it came, and every header by lower-case name; one that came twice is joined by commas."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
 class Call(Struct, frozen=True):
     """A request that passed every check of the layer; what a handler gets. `deps` is the flows' and opaque here."""
 
     caller: Caller | None
     object_id: UUID | None
+    number: int
+    """What follows the id in the path, where the object's ids have a number; else 0."""
     body: msgspec.Struct
     query: msgspec.Struct
     filters: Mapping[str, str]
     key: KeyUse | None
     deps: object
+    received: Received | None = None
+    """What came, byte for byte, of a route that takes raw bodies."""
 
     @property
     def authenticated(self) -> Caller:
@@ -64,6 +75,8 @@ class Call(Struct, frozen=True):
 Handler = Callable[[Call], Coroutine[object, object, Reply]]
 Check = Callable[[msgspec.Struct, msgspec.Struct, Mapping[str, str]], None]
 Exists = Callable[[Caller, UUID, object], Awaitable[bool]]
+NumberedExists = Callable[[Caller, UUID, int, object], Awaitable[bool]]
+ParseId = Callable[[str], tuple[UUID, int] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +100,16 @@ class Operation:
     filter_prefix: str | None = None
     """Query parameters that start so are collected into `Call.filters`: `metadata.`."""
     response: type[msgspec.Struct] | None = None
+    or_response: type[msgspec.Struct] | None = None
+    """What a parameter of the query asks for instead."""
     content_type: str = "application/json"
     headers: Sequence[tuple[bytes, bytes]] = ()
     """Beyond those every answer carries."""
     problems: Sequence[str] = ()
     links: Sequence[str] = ()
     """Operations that take the id of the object in the answer."""
+    raw_body: bool = False
+    """The body is not parsed here, but handed on as it came."""
     key_rule: KeyRule = KeyRule.NONE
     charges: Charges = Charges.NEVER
     object_kind: Kind | None = None
@@ -100,12 +117,15 @@ class Operation:
     """What types cannot say, about body, query and filters. Raises: ValidationFailed."""
     exists: Exists | None = None
     """Asked only when a body is refused, so that a missing object is 404 before 422 without a look-up each time."""
+    parse_id: ParseId | None = None
+    """Reads the ids of objects that have a number behind their id; None: they have none."""
+    numbered_exists: NumberedExists | None = None
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself."""
         assert (self.object_kind is not None) == ("{id}" in self.path), self.name
         assert self.charges is Charges.NEVER or self.scope is not None, self.name
-        assert self.request is Empty or self.reads_body, self.name
+        assert self.request is Empty or (self.reads_body and not self.raw_body), self.name
 
     @property
     def reads_body(self) -> bool:

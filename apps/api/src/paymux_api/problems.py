@@ -46,6 +46,11 @@ PROBLEMS: Mapping[str, ProblemKind] = {
     "idempotency_key_invalid": ProblemKind(
         400, "Idempotency-Key cannot be read", "Send one header of 1 to 255 printable ASCII characters."
     ),
+    "webhook_refused": ProblemKind(
+        400,
+        "The webhook's proof does not hold",
+        "Compare the account's webhook secret and address with the gateway's; a refused webhook is never applied.",
+    ),
     "authentication_required": ProblemKind(
         401, "No valid API key", "Send `Authorization: Bearer pmx_…` with a key that is neither revoked nor expired."
     ),
@@ -60,8 +65,13 @@ PROBLEMS: Mapping[str, ProblemKind] = {
         409, "Another payment holds this reference", "Go on with `payment_id`, or use a reference of its own."
     ),
     "operation_in_progress": ProblemKind(409, "A capture or void is open", "Wait until it has ended."),
-    "action_not_allowed": ProblemKind(409, "The action does not fit the review", "Choose an action that fits."),
+    "action_not_allowed": ProblemKind(
+        409,
+        "The action does not fit the review",
+        "Choose an action that fits, or act on what the gateway says instead: `detail` tells.",
+    ),
     "gateway_account_in_use": ProblemKind(409, "The gateway account has open attempts", "Drain it first."),
+    "webhook_endpoint_disabled": ProblemKind(409, "The webhook endpoint is disabled", "Enable it, then send again."),
     "idempotency_key_in_use": ProblemKind(
         409, "The first request with this key is still running", "Send the same request again after `Retry-After`."
     ),

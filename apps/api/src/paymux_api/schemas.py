@@ -8,7 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from paymux_core.currencies import CURRENCY_EXPONENTS
 from paymux_core.money import AMOUNT_MAX
+from paymux_core.review_rules import ReviewAction, ReviewReason
 from paymux_core.transitions import PaymentStatus
+from paymux_flows.review_views import ReviewDocument
 from paymux_flows.views import PaymentView
 
 # Patterns end in \Z, for `$` would let a newline follow; the document shows the `$` that browsers know.
@@ -27,7 +29,7 @@ Description = Annotated[str, Meta(max_length=1000)]
 Token = Annotated[str, Meta(min_length=1, max_length=2048, description="From the gateway; never a card number.")]
 Gateway = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z")]
 MethodType = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,39}\Z", description="card, upi, paypal, …")]
-ReturnUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s]+\S*\Z", max_length=2048)]
+ReturnUrl = Annotated[str, Meta(pattern=r"^https?://[^/?#\s\x1c-\x1f\x85]+[^\s\x1c-\x1f\x85]*\Z", max_length=2048)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=40)]
 MetadataValue = Annotated[str, Meta(max_length=500)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=50)]
@@ -38,8 +40,25 @@ PaymentStatusName = Literal[
 PaymentCursor = Annotated[
     str, Meta(pattern=r"^pay_[0-7][0-9a-hjkmnp-tv-z]{25}\Z", description="The `next_cursor` of the page before.")
 ]
+ReviewCursor = Annotated[
+    str, Meta(pattern=r"^rv_[0-7][0-9a-hjkmnp-tv-z]{25}\Z", description="The `next_cursor` of the page before.")
+]
+TimelineCursor = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{1,17}\.[0-9]{1,9}\.[a-z]{2,3}_[0-9a-f-]{36}(_[0-9]{10})?\Z",
+        description="The `next_cursor` of the page before.",
+    ),
+]
+ReviewReasonName = Literal[
+    "deadline", "integrity_mismatch", "unmapped_answer", "request_mismatch", "late_charge", "refund_refused",
+    "refund_overrun", "unmatched_webhook", "handler_failed", "gateway_configuration", "reconciliation_difference",
+]  # fmt: skip
+ReviewActionName = Literal["mark_succeeded", "mark_failed", "void", "refund", "accept", "keep_waiting", "dismiss"]
 Moment = Annotated[datetime, Meta(tz=True, description="RFC 3339 with an offset.")]
 assert set(get_args(PaymentStatusName)) == set(PaymentStatus)
+assert set(get_args(ReviewReasonName)) == set(ReviewReason)
+assert set(get_args(ReviewActionName)) == set(ReviewAction)
 
 
 class PaymentMethodBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +126,61 @@ class PaymentList(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
+class ListReviewsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One page of reviews."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    starting_after: ReviewCursor | UnsetType = UNSET
+    status: Literal["open", "resolved"] | UnsetType = UNSET
+    reason: ReviewReasonName | UnsetType = UNSET
+    payment_id: PaymentCursor | UnsetType = UNSET
+
+
+class ResolveReviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be done, why, and who says so. `evidence` is kept for ever, and in the timeline."""
+
+    action: ReviewActionName
+    evidence: Annotated[str, Meta(min_length=1, max_length=4000, description="What shows that this is right.")]
+    actor: Annotated[str, Meta(min_length=1, max_length=200, description="Who says so: a name, in free text.")]
+    provider_reference: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9_.:-]{1,255}\Z",
+                description="The gateway's id of the charge; required for mark_succeeded.",
+            ),
+        ]
+        | None
+    ) = None
+    settlement_report: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=255,
+                description="For mark_failed at a silent gateway: the closed settlement report that lacks the charge.",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ReviewList(msgspec.Struct, frozen=True):
+    """One page, newest first; pass `next_cursor` as `starting_after`."""
+
+    data: list[ReviewDocument]
+    has_more: bool
+    next_cursor: str | None
+
+
+class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One page of a timeline; `format=bundle` gives all of it as one document with its hashes."""
+
+    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+    starting_after: TimelineCursor | UnsetType = UNSET
+    format: Literal["json", "bundle"] = "json"
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether this process is up."""
 
@@ -128,3 +202,9 @@ class InvariantsReport(msgspec.Struct, frozen=True):
     status: Literal["ok", "violated"]
     checked_at: datetime
     violations: list[ViolationView]
+
+
+class WebhookReceipt(msgspec.Struct, frozen=True):
+    """What became of a gateway's webhook: `duplicate` if the same event came before."""
+
+    status: Literal["stored", "duplicate"]

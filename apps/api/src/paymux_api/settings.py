@@ -52,9 +52,9 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         peppers=read.required("PAYMUX_API_KEY_PEPPERS", parse_peppers),
         host=read.optional("PAYMUX_HOST", str, "127.0.0.1"),
-        port=read.optional("PAYMUX_PORT", _port, 8080),
+        port=read.optional("PAYMUX_PORT", parse_port, 8080),
         admin_host=read.optional("PAYMUX_ADMIN_HOST", str, "127.0.0.1"),
-        admin_port=read.optional("PAYMUX_ADMIN_PORT", _port, None),
+        admin_port=read.optional("PAYMUX_ADMIN_PORT", parse_port, None),
         public_url=read.optional("PAYMUX_PUBLIC_URL", _url, ""),
         log_level=read.optional("PAYMUX_LOG_LEVEL", parse_log_level, "info"),
         body_deadline_seconds=read.optional("PAYMUX_BODY_DEADLINE_SECONDS", _seconds, 15.0),
@@ -119,7 +119,8 @@ def _random(secret: bytes) -> bytes:
     return secret
 
 
-def _port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """Read a port. Raises: ValueError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 <= int(text) <= 65_535:  # noqa: PLR2004
         raise ValueError("a port is a number from 0 to 65535 (0: any free one)")
     return int(text)
@@ -154,6 +155,13 @@ def parse_database_url(text: str) -> str:
     except ValueError:
         raise ValueError("its port is no number from 0 to 65535") from None
     return text
+
+
+def parse_switch(text: str) -> bool:
+    """Read yes or no. Raises: ValueError."""
+    if text not in {"1", "0", "true", "false"}:
+        raise ValueError("give 1 or 0")
+    return text in {"1", "true"}
 
 
 def parse_log_level(text: str) -> str:

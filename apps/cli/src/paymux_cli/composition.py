@@ -11,26 +11,31 @@ from uuid import UUID
 import structlog
 from cryptography.exceptions import InvalidTag
 
+from paymux_cli.fitness import unfitness
 from paymux_cli.refusals import reaching_database
 from paymux_cli.settings import StackSettings
 from paymux_connectors.driver import HttpGateways
-from paymux_connectors.registry import CONNECTORS, IN_PROCESS
+from paymux_connectors.registry import CONNECTORS, IN_PROCESS, WEBHOOKS
 from paymux_connectors.transport import Transport
+from paymux_connectors.webhook_sender import WebhookSender
 from paymux_core.clocks import Clocks
 from paymux_core.connector import GatewayAccount
 from paymux_core.ids import Kind, public_id, uuid7
 from paymux_core.ports import Clock
 from paymux_core.routing import Candidate
 from paymux_flows.deps import Deps
-from paymux_postgres.api_keys import live_keys_exist
 from paymux_postgres.clock import DatabaseClock
 from paymux_postgres.connections import DatabaseSettings, Pool
 from paymux_postgres.merchants import AccountRow, list_gateway_accounts
-from paymux_postgres.migrate import epoch_is_current, pending
 from paymux_postgres.sealing import Sealer
-from paymux_postgres.server_checks import ServerUnfit, check_server
+from paymux_postgres.server_checks import ServerUnfit
 from paymux_postgres.store import PostgresStore
+from paymux_worker.deliveries import Deliverer
+from paymux_worker.inbound import InboundWorker
 from paymux_worker.loop import Worker
+from paymux_worker.schedules import Scheduler
+from paymux_worker.sealing import keep_sealing
+from paymux_worker.tasks import TASKS
 
 log = structlog.get_logger()
 
@@ -135,25 +140,24 @@ class Stack:
     deps: Deps
     store: PostgresStore
     sealer: Sealer
+    webhooks: WebhookSender
+    retention_months: int
 
 
 def worker_loops(stack: Stack, name: str, stopping: asyncio.Event) -> list[Coroutine[object, object, None]]:
     """Give everything a worker does side by side; each ends by itself once it is told to stop."""
-    return [Worker(stack.deps, name, stopping).run()]
+    return [
+        Worker(stack.deps, name, stopping).run(),
+        Deliverer(stack.deps, stack.webhooks, name, stopping).run(),
+        InboundWorker(stack.deps, name, stopping).run(),
+        Scheduler(stack.deps, name, stopping, TASKS, stack.retention_months).run(),
+        keep_sealing(stack.store.audit, stack.deps.clock, stopping),
+    ]
 
 
 async def _refuse_unfit(store: PostgresStore, settings: StackSettings) -> None:
-    async with store.pool.connection() as connection:
-        if missing := await pending(connection):
-            raise ServerUnfit(f"the database lacks {', '.join(missing)}; run `paymux migrate` first.")
-        if not await epoch_is_current(connection):
-            raise ServerUnfit("the database was restored to another server; run `paymux migrate` first.")
-        await check_server(connection)
-    shifted = settings.clock_offset_seconds != 0 or settings.clock_divisor != 1
-    if shifted and await live_keys_exist(store.pool):
-        raise ServerUnfit(
-            "PAYMUX_TEST_CLOCK_OFFSET and PAYMUX_TEST_CLOCK_DIVISOR are refused where live keys exist; unset them."
-        )
+    if found := await unfitness(store.pool, settings):
+        raise ServerUnfit("\n".join(finding.what for finding in found))
 
 
 @contextlib.asynccontextmanager
@@ -178,7 +182,9 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
         ids = TimeOrderedIds(clock, rng)
         deps = Deps(
             store=store,
-            gateways=HttpGateways(CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS),
+            gateways=HttpGateways(
+                CONNECTORS, transport=transport, clock=clock, ids=ids, in_process=IN_PROCESS, webhooks=WEBHOOKS
+            ),
             accounts=AccountDirectory(store.pool, sealer, clock),
             clock=clock,
             ids=ids,
@@ -186,4 +192,7 @@ async def open_stack(settings: StackSettings, *, name: str) -> AsyncIterator[Sta
             sleep=_sleep,
             clocks=Clocks().shortened(settings.clock_divisor),
         )
-        yield Stack(deps, store, sealer)
+        webhooks = await ending.enter_async_context(
+            WebhookSender(clock, allow_insecure=settings.webhooks_allow_insecure, seconds_max=deps.clocks.webhook_send)
+        )
+        yield Stack(deps, store, sealer, webhooks, settings.retention_months)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,7 +62,9 @@ app = typer.Typer(
 )
 merchants = typer.Typer(no_args_is_help=True, help="Create and list merchants.")
 keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
-accounts = typer.Typer(no_args_is_help=True, help="Create, list, disable and enable gateway accounts.")
+accounts = typer.Typer(no_args_is_help=True, help="Gateway accounts: create, list, disable, enable; their webhooks.")
+audit = typer.Typer(no_args_is_help=True, help="Check that what was written is still what is there.")
+app.add_typer(audit, name="audit")
 app.add_typer(merchants, name="merchants")
 app.add_typer(keys, name="keys")
 app.add_typer(accounts, name="accounts")
@@ -114,6 +117,17 @@ def migrate() -> None:
     from paymux_cli.manage import migrate_database
 
     asyncio.run(migrate_database(os.environ))
+
+
+@app.command()
+def doctor(
+    everything: Annotated[bool, typer.Option("--all", help="Check the whole book, however long that takes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look for what is wrong and say what to do; exits with 0 (nothing), 1 (something) or 2 (it could not look)."""
+    from paymux_cli.doctor import doctor as look
+
+    raise typer.Exit(asyncio.run(look(os.environ, everything=everything, as_json=as_json)))
 
 
 @app.command()
@@ -170,8 +184,7 @@ def create_account(
     """Create a gateway account; its secret key is read from standard input, not from the command line."""
     from paymux_cli.manage import NewAccount, new_account
 
-    secret = "" if sys.stdin.isatty() else sys.stdin.buffer.readline(1 << 16).decode(errors="replace").strip()
-    new = NewAccount(gateway, base_url, name, priority, mode, secret, yes_embedded)
+    new = NewAccount(gateway, base_url, name, priority, mode, _secret_from_stdin(), yes_embedded)
     typer.echo(asyncio.run(new_account(os.environ, merchant, new)))
 
 
@@ -228,6 +241,63 @@ def enable_account(
     from paymux_cli import listing
 
     asyncio.run(listing.set_status(os.environ, merchant, account, status="enabled"))
+
+
+@accounts.command("add-webhook-secret")
+def add_webhook_secret(
+    merchant: Annotated[str, _MERCHANT], account: Annotated[str, typer.Argument(help="The account's id, ga_…")]
+) -> None:
+    """Take a webhook secret from standard input; print where the gateway sends its webhooks. It is not shown again."""
+    from paymux_cli import webhook_secrets
+
+    typer.echo(asyncio.run(webhook_secrets.add(os.environ, merchant, account, secret=_secret_from_stdin())))
+
+
+@accounts.command("roll-webhook-secret")
+def roll_webhook_secret(
+    merchant: Annotated[str, _MERCHANT],
+    account: Annotated[str, typer.Argument(help="The account's id, ga_…")],
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="The secret before is worth nothing from now on: it leaked.")
+    ] = False,
+) -> None:
+    """Take the next webhook secret from standard input; the one before goes on being accepted, until the next roll."""
+    from paymux_cli import webhook_secrets
+
+    secret = _secret_from_stdin()
+    typer.echo(asyncio.run(webhook_secrets.roll(os.environ, merchant, account, secret=secret, at_once=at_once)))
+
+
+@accounts.command("webhooks")
+def list_webhooks(
+    merchant: Annotated[str, _MERCHANT],
+    account: Annotated[str, typer.Argument(help="The account's id, ga_…")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 20,
+) -> None:
+    """List what an account's gateway sent: when it came, what came of it, and why it was refused."""
+    from paymux_cli import webhook_secrets
+
+    _tell(asyncio.run(webhook_secrets.webhooks(os.environ, merchant, account, limit=limit)))
+
+
+def _secret_from_stdin() -> str:
+    return "" if sys.stdin.isatty() else sys.stdin.buffer.readline(1 << 16).decode(errors="replace").strip()
+
+
+@audit.command("verify")
+def verify(
+    file: Annotated[Path | None, typer.Argument(help="A timeline's bundle; without one the database's seals.")] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="BLOCK:HASH", help="A head of the chain as it was logged: it must be there.")
+    ] = None,
+) -> None:
+    """Hash a bundle, or everything that was sealed, again. The exit code is 1 if something no longer fits."""
+    from paymux_cli.audit import verify_database, verify_file
+
+    if file is None:
+        typer.echo(asyncio.run(verify_database(os.environ, head=head)))
+    else:
+        typer.echo(verify_file(file))
 
 
 def _tell(lines: Sequence[str]) -> None:

@@ -19,6 +19,10 @@ class NotPossible(Exception):
     """A command cannot do what was asked; the message says what to do."""
 
 
+class DoesNotFit(Exception):
+    """What was written is not what is there any more; the message names the first place."""
+
+
 class WrongArgument(Exception):
     """An argument or option that makes no sense; the message says what it takes."""
 
@@ -54,6 +58,7 @@ def sentence_for(error: BaseException) -> tuple[str, int] | None:
             return "interrupted", INTERRUPTED
         case (
             NotPossible()
+            | DoesNotFit()
             | DatabaseNotReached()
             | EmbeddedPostgresError()
             | MigrationRefused()

@@ -63,6 +63,12 @@ class Run:
         host, port = self.known["PAYMUX_HOST"], self.known["PAYMUX_PORT"]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+    @property
+    def local_url(self) -> str:
+        """Where the sandbox beside it reaches the API, also if that listens everywhere."""
+        everywhere = self.known["PAYMUX_HOST"] in {"0.0.0.0", "::"}  # noqa: S104  a comparison
+        return f"http://127.0.0.1:{self.known['PAYMUX_PORT']}" if everywhere else self.url
+
 
 async def run_everything(environment: Mapping[str, str]) -> int:
     """Start, keep alive until a signal comes, stop; answers the exit code. Raises: whatever kept it from starting."""
@@ -145,7 +151,7 @@ async def _start(run: Run) -> None:
     assert run.sandbox is not None
     run.say(f"sandbox    {run.sandbox.url}/book")
     await _start_process(run, "api", inherits=(run.listening.fileno(),), PAYMUX_LISTEN_FD=str(run.listening.fileno()))
-    key = await seed_demo_merchant(run.home, run.known, sandbox_url=run.sandbox.url)
+    key = await seed_demo_merchant(run.home, run.known, run.sandbox, api_url=run.local_url)
     await _until_api_answers(run)
     run.say(f"api        {run.url}  ({run.url}/docs)")
     await _start_process(run, "worker")

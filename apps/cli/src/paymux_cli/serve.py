@@ -10,17 +10,20 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from datetime import timedelta
 
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, start_http_server
 from starlette.applications import Starlette
 
 from paymux_api.app import AppParts, create_admin_app, create_app
 from paymux_api.connections import connections_for
+from paymux_api.figures import BookMeasures
 from paymux_api.log import configure_log
-from paymux_api.routes.payments import OPERATIONS
-from paymux_api.settings import Reader, Settings, docs_url, parse_count, parse_log_level, parse_settings
+from paymux_api.routes.contract import contract
+from paymux_api.settings import Reader, Settings, docs_url, parse_count, parse_log_level, parse_port, parse_settings
 from paymux_cli.composition import open_stack, worker_loops
 from paymux_cli.processes import BACKLOG, listen_on
+from paymux_cli.refusals import NotPossible
 from paymux_cli.settings import StackSettings
+from paymux_cli.watchdog import LoopWatchdog, watched
 
 DRAIN = timedelta(seconds=30)
 
@@ -33,8 +36,11 @@ def serve_api(environment: Mapping[str, str]) -> None:
     configure_log(settings.log_level)
 
     async def main() -> None:
-        async with open_stack(stack_settings, name="api") as stack:
-            parts = AppParts(operations=OPERATIONS, registry=CollectorRegistry())
+        registry = CollectorRegistry()
+        async with open_stack(stack_settings, name="api") as stack, watched(registry, LoopWatchdog()):
+            operations = contract(webhooks_allow_insecure=stack_settings.webhooks_allow_insecure)
+            measures = BookMeasures(registry, stack.deps.store.operating, clock=stack.deps.clock)
+            parts = AppParts(operations=operations, registry=registry, gather=measures.gather)
             config = _server_config(create_app(stack.deps, settings, parts), settings, settings.host, settings.port)
             # Whoever started us may have taken the port already. Ours are taken here: uvicorn would exit by itself.
             public = socket.socket(fileno=listening) if listening else listen_on(settings.host, settings.port)
@@ -100,10 +106,16 @@ def _server_config(app: Starlette, settings: Settings, host: str, port: int) -> 
 def serve_worker(environment: Mapping[str, str]) -> None:
     """Work until SIGTERM or Ctrl-C. Raises: SettingRefused, and what open_stack raises."""
     stack_settings = StackSettings.from_environment(environment)
-    configure_log(Reader(environment).optional("PAYMUX_LOG_LEVEL", parse_log_level, "info"))
+    read = Reader(environment)
+    configure_log(read.optional("PAYMUX_LOG_LEVEL", parse_log_level, "info"))
+    host = read.optional("PAYMUX_ADMIN_HOST", str, "127.0.0.1")
+    port = read.optional("PAYMUX_WORKER_ADMIN_PORT", parse_port, None)
 
     async def main() -> None:
-        async with open_stack(stack_settings, name="worker") as stack:
+        registry = CollectorRegistry()
+        async with open_stack(stack_settings, name="worker") as stack, watched(registry, LoopWatchdog()):
+            if port is not None:
+                _serve_metrics(registry, host, port)
             stopping = asyncio.Event()
             _on_stop_signals(stopping.set)
             _collect_seldom()
@@ -112,6 +124,16 @@ def serve_worker(environment: Mapping[str, str]) -> None:
                     working.create_task(work)
 
     _run(main())
+
+
+def _serve_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Answer `/metrics` from a thread of its own, also while the loop stands still. Raises: NotPossible."""
+    try:
+        start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise NotPossible(
+            f"PAYMUX_ADMIN_HOST, PAYMUX_WORKER_ADMIN_PORT: cannot listen on {host}:{port}: {error.strerror}"
+        ) from error
 
 
 def _collect_seldom() -> None:

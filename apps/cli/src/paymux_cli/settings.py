@@ -7,9 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from paymux_api.settings import Reader, parse_count, parse_database_url, parse_master_key
+from paymux_api.settings import Reader, parse_count, parse_database_url, parse_master_key, parse_switch
 from paymux_cli.home import Home
 from paymux_cli.refusals import NotPossible
+
+MONTHS_MIN = 3
+"""The database drops nothing younger, whatever it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,9 @@ class StackSettings:
     clock_divisor: float = 1.0
     batch_max: int = 64
     statement_cache: int = 200
+    webhooks_allow_insecure: bool = False
+    """Events may go to http, any port and private addresses: for a trial on one machine."""
+    retention_months: int = 13
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "StackSettings":
@@ -34,6 +40,8 @@ class StackSettings:
             clock_divisor=read.optional("PAYMUX_TEST_CLOCK_DIVISOR", _divisor, 1.0),
             batch_max=read.optional("PAYMUX_BATCH_MAX", parse_count, 64),
             statement_cache=read.optional("PAYMUX_DB_STATEMENT_CACHE", _cache_size, 200),
+            webhooks_allow_insecure=read.optional("PAYMUX_WEBHOOKS_ALLOW_INSECURE", parse_switch, default=False),
+            retention_months=read.optional("PAYMUX_RETENTION_MONTHS", _months, 13),
         )
 
 
@@ -75,4 +83,10 @@ def _divisor(text: str) -> float:
 def _cache_size(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text):
         raise ValueError("give a number from 0 to 99999")
+    return int(text)
+
+
+def _months(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) < MONTHS_MIN:
+        raise ValueError(f"give a number of months from {MONTHS_MIN} to 999")
     return int(text)

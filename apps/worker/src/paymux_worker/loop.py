@@ -17,9 +17,11 @@ from paymux_core.clocks import DAY_SECONDS, pause_after_check
 from paymux_core.errors import Refused
 from paymux_core.ids import Kind, public_id
 from paymux_core.phases import Claim, DueAttempt, Which
+from paymux_flows.attempting import candidate_of_account
 from paymux_flows.deps import Deps
 from paymux_flows.reconcile import check
 from paymux_flows.reviewing import DEADLINE, HANDLER_FAILED, call_a_person, call_a_person_unread
+from paymux_worker.lists import Lists
 
 AT_ONCE_MAX = 20
 """Checks under way at once: gateways limit them, and money requests of the API come first."""
@@ -32,6 +34,8 @@ PAUSE_SECONDS_MAX = 5.0
 SUSPECT_PAUSE_SECONDS = 1.0
 REFUSED_PAUSE_SECONDS = 5.0
 """After a check that met a database in trouble: it is not the attempt's fault, and nothing was decided."""
+LATE_SECONDS = 600.0
+"""After its deadline a person is told of a payment at the latest, though its account has no look-up left."""
 UNFINISHED_MAX = 5
 """Checks without an end until a person is called; then one a day."""
 
@@ -48,6 +52,7 @@ class Worker:
     _running: dict[asyncio.Task[None], UUID] = field(default_factory=dict, init=False)
     """Checks under way, with the gateway account each asks."""
     _next_suspect_at: float = field(default=0.0, init=False)
+    _lists: Lists = field(default_factory=Lists, init=False)
 
     async def run(self) -> None:
         """Work until stopped. Trouble with the database is waited out; nothing is lost by it."""
@@ -64,8 +69,9 @@ class Worker:
                 pause_seconds = min(pause_seconds * 2, PAUSE_SECONDS_MAX)
             if not begun:
                 await self._wait(pause_seconds)
-        if self._running:
-            await asyncio.wait(self._running)
+        for under_way in (self._running, self._lists.under_way):
+            if under_way:
+                await asyncio.wait(under_way)
 
     async def _wait(self, seconds: float) -> None:
         """Wait until a check ends, we are stopped, or the time is over."""
@@ -88,12 +94,14 @@ class Worker:
         if free <= 0:
             return False
         per_account = Counter(self._running.values())
-        busy = [account_id for account_id, running in per_account.items() if running >= AT_ONCE_PER_ACCOUNT]
-        items = await self._claim(Which.ORDINARY, limit=min(free, CLAIM_MAX), busy=busy)
+        busy = {account_id for account_id, running in per_account.items() if running >= AT_ONCE_PER_ACCOUNT}
+        items = await self._claim(Which.ORDINARY, limit=min(free, CLAIM_MAX), busy=busy | self._lists.accounts)
         for item in items:
             task = asyncio.create_task(self._hold(item, after=()))
             self._running[task] = item.gateway_account_id
             task.add_done_callback(self._running.pop)
+        if len(items) == CLAIM_MAX:
+            await self._lists.begin(self.deps, actor=self._actor, stopping=self.stopping)
         return bool(items)
 
     async def _claim(self, which: Which, *, limit: int, busy: Collection[UUID] = ()) -> list[DueAttempt]:
@@ -136,6 +144,8 @@ class Worker:
                 return
             if due.unfinished_checks > UNFINISHED_MAX:
                 due = await self._call(due)
+            if not await self._its_turn(due):
+                return
             checked = await check(due, self.deps, actor=self._actor)
             log.info("worker.checked", status=checked.status, reason=checked.reason, **_ids(due))
         except Exception as error:  # noqa: BLE001 - it is logged there
@@ -147,7 +157,37 @@ class Worker:
 
     async def _give_back(self, due: DueAttempt) -> None:
         """Release what was not begun: it stays due, for another worker."""
-        await self.deps.store.release_attempt(due=due, next_check_at=None, unfinished_checks=due.unfinished_checks - 1)
+        await self.deps.store.release_attempt(
+            due=due, next_check_at=None, unfinished_checks=due.unfinished_checks - 1, counted=False
+        )
+
+    async def _its_turn(self, due: DueAttempt) -> bool:
+        """Wait for a place among the look-ups of its account; without one soon it is put off, and was no check."""
+        if due.number > 1 and due.check_count == 1:
+            # It may have been left to us to call, which is no look-up, and is known by its moment.
+            return True
+        candidate = await candidate_of_account(due.merchant_id, due.gateway_account_id, self.deps)
+        if candidate is None:
+            return True
+        per_second, now = candidate.capabilities.lookups_per_second, self.deps.clock.now()
+        lookups, account_id = self.deps.store.lookups, due.gateway_account_id
+        wait_seconds = await lookups.place(
+            merchant_id=due.merchant_id, account_id=account_id, per_second=per_second, at=now
+        )
+        if wait_seconds is not None:
+            if wait_seconds > 0:
+                await self.deps.sleep(wait_seconds)
+            return True
+        until, deadline = lookups.put_off_until(account_id=account_id, per_second=per_second, at=now), due.deadline_at
+        if deadline is not None and now < deadline < until:
+            until = deadline
+        if deadline is not None and deadline + timedelta(seconds=LATE_SECONDS / self.deps.clocks.divisor) <= now:
+            # So many wait that a person learns of this one before its gateway is asked.
+            await self._call_a_person(due, DEADLINE)
+        await self.deps.store.release_attempt(
+            due=due, next_check_at=until, unfinished_checks=due.unfinished_checks - 1, counted=False
+        )
+        return False
 
     async def _put_off(self, due: DueAttempt, error: Exception) -> None:
         """A check that cannot be done must not spin, and somebody has to learn of it in time."""

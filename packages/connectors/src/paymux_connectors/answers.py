@@ -60,7 +60,7 @@ def credentials_refused(answer: Answer) -> NotExecuted:
     )
 
 
-def rate_limited_certainly() -> NotExecuted:
+def rate_limited_certainly(answer: Answer) -> NotExecuted:
     """Say what a 429 means whose limiter provably stands before everything else."""
     return NotExecuted(
         Refusal(
@@ -68,7 +68,8 @@ def rate_limited_certainly() -> NotExecuted:
             "The gateway takes no more requests of this account now.",
             Advice.TRY_ANOTHER_GATEWAY,
             "http_429",
-        )
+        ),
+        retry_after_seconds(answer),
     )
 
 

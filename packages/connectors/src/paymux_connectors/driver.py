@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -14,23 +15,30 @@ from msgspec.structs import replace
 from paymux_connectors.answers import storable_text
 from paymux_connectors.redaction import secrets_in, without_card_number, without_secrets
 from paymux_connectors.transport import Sent, Transport
-from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount
-from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Interaction, NotSent, Remember
+from paymux_core.connector import Capabilities, ChargeCall, Connector, GatewayAccount, ListWindow
+from paymux_core.exchange import (
+    Answer,
+    Exchange,
+    HttpReply,
+    HttpRequest,
+    Interaction,
+    Listed,
+    Listing,
+    NotSent,
+    Page,
+    Remember,
+)
+from paymux_core.inbound_webhooks import WebhookDialect
 from paymux_core.outcomes import (
-    Authorized,
-    Captured,
     Declined,
     NotExecuted,
-    NotFound,
     Outcome,
-    Pending,
     Refusal,
-    RequiresAction,
     Unknown,
     UnknownReason,
-    Voided,
+    outcome_name,
 )
-from paymux_core.ports import CallLimits, CallResult, Clock, Ids, RememberProviderPayment
+from paymux_core.ports import CallLimits, CallResult, Clock, Ids, PageResult, RememberProviderPayment
 
 _log = logging.getLogger(__name__)
 REQUESTS_MAX = 16
@@ -43,6 +51,9 @@ InProcess = Mapping[str, Callable[[HttpRequest], HttpReply]]
 """Gateways that answer in the process, by the scheme of their address."""
 
 
+_NO_WEBHOOKS: Mapping[str, WebhookDialect] = MappingProxyType({})
+
+
 class _Send(Protocol):
     async def __call__(self, request: HttpRequest, /, *, limits: CallLimits) -> Sent: ...
 
@@ -53,7 +64,7 @@ class _Course:
 
     connector: Connector
     account: GatewayAccount
-    call: ChargeCall
+    call: ChargeCall | None
     limits: CallLimits
     remember: RememberProviderPayment
     interactions: list[Interaction] = field(default_factory=list)
@@ -73,16 +84,22 @@ class HttpGateways:
         clock: Clock,
         ids: Ids,
         in_process: InProcess,
+        webhooks: Mapping[str, WebhookDialect] = _NO_WEBHOOKS,
     ) -> None:
         self._connectors = connectors
         self._transport = transport
         self._clock = clock
         self._ids = ids
         self._in_process = in_process
+        self._webhooks = webhooks
 
     def capabilities(self, gateway: str) -> Capabilities:
         """Say what a gateway can do. Raises: KeyError for an unknown gateway."""
         return self._connectors[gateway].capabilities
+
+    def webhook_dialect(self, gateway: str) -> WebhookDialect | None:
+        """Give how a gateway signs and words its webhooks; None if it sends none."""
+        return self._webhooks.get(gateway)
 
     def connector_version(self, gateway: str) -> str:
         """Say which version of the connector builds the bytes. Raises: KeyError."""
@@ -111,7 +128,21 @@ class HttpGateways:
         connector = self._connectors[account.gateway]
         return await self._run(connector.fence, _Course(connector, account, call, limits, remember))
 
+    async def list_page(self, account: GatewayAccount, window: ListWindow, *, limits: CallLimits) -> PageResult:
+        """Read one page of a gateway's list. Raises: KeyError for an unknown gateway."""
+        connector = self._connectors[account.gateway]
+        course = _Course(connector, account, None, limits, _remember_nothing)
+        page: Page | Outcome
+        try:
+            listing = connector.list_page(account, window)
+            reply = await self._send(next(listing), course)
+            page = _page_of(listing, reply, course)
+        except Exception as error:  # noqa: BLE001  a connector's mistake is a page that cannot be read
+            page = _raised(connector, error)
+        return PageResult(page, course.interactions[-1] if course.interactions else None)
+
     async def _run(self, start: Callable[[GatewayAccount, ChargeCall], Exchange], course: _Course) -> CallResult:
+        assert course.call is not None
         try:
             exchange = start(course.account, course.call)
         except Exception as error:  # noqa: BLE001  a connector's mistake is an unknown outcome
@@ -215,31 +246,6 @@ def _finish(outcome: Outcome, course: _Course) -> CallResult:
     return CallResult(outcome, tuple(course.interactions), course.remembered)
 
 
-def outcome_name(outcome: Outcome) -> str:
-    """Name an outcome as the audit trail does: `captured`, `declined:expired_card`, `unknown:no_reply`."""
-    name = _NAMES[type(outcome)]
-    match outcome:
-        case Declined(refusal=refusal) | NotExecuted(refusal=refusal):
-            return f"{name}:{refusal.code}"
-        case Unknown(reason=reason):
-            return f"{name}:{reason}"
-        case _:
-            return name
-
-
-_NAMES: Mapping[type, str] = {
-    Captured: "captured",
-    Authorized: "authorized",
-    RequiresAction: "requires_action",
-    Pending: "pending",
-    Declined: "declined",
-    NotExecuted: "not_executed",
-    Voided: "voided",
-    NotFound: "not_found",
-    Unknown: "unknown",
-}
-
-
 def _answer_kept(answer: Answer, course: _Course) -> Mapping[str, object]:
     """Keep the connector's allow-list of an answer, without any secret of ours that the gateway repeats."""
     try:
@@ -247,11 +253,32 @@ def _answer_kept(answer: Answer, course: _Course) -> Mapping[str, object]:
     except Exception as error:  # noqa: BLE001  a connector's mistake must not lose the answer
         _log.error("connector %s raised %s", course.connector.name, type(error).__name__)
         return {}
-    found = secrets_in(answer.body, (*course.account.credentials.values(), course.call.token))
+    token = () if course.call is None else (course.call.token,)
+    found = secrets_in(answer.body, (*course.account.credentials.values(), *token))
     if not found:
         return kept
     course.echoed.update(found)
     return {name: without_secrets(value, found) for name, value in kept.items()}
+
+
+def _page_of(listing: Listing, reply: HttpReply, course: _Course) -> Page | Outcome:
+    """Give the page that an answer is, without any secret of ours that the gateway repeats."""
+    try:
+        listing.send(reply)
+    except StopIteration as stop:
+        page: Page | Outcome = stop.value
+        if not isinstance(page, Page):
+            return page
+        return replace(page, found=tuple(_listed_without(listed, tuple(course.echoed)) for listed in page.found))
+    raise TypeError("a page is one request")
+
+
+def _listed_without(listed: Listed, secrets: Sequence[str]) -> Listed:
+    outcome = listed.outcome
+    if isinstance(outcome, (Declined, NotExecuted)):
+        outcome = replace(outcome, refusal=_refusal_without(outcome.refusal, secrets))
+    shown = {name: without_secrets(value, secrets) for name, value in listed.shown.items()} if secrets else listed.shown
+    return replace(listed, outcome=outcome, shown=shown)
 
 
 def _refusal_without(refusal: Refusal, secrets: Sequence[str]) -> Refusal:

@@ -10,8 +10,17 @@ from types import MappingProxyType
 from paymux_connectors import answers
 from paymux_connectors.answers import JsonObject
 from paymux_connectors.redaction import keep_fields
-from paymux_core.connector import Caching, Capabilities, ChargeCall, Fence, GatewayAccount, Lookup, provider_key
-from paymux_core.exchange import Answer, Exchange, HttpRequest, Verb
+from paymux_core.connector import (
+    Caching,
+    Capabilities,
+    ChargeCall,
+    Fence,
+    GatewayAccount,
+    ListWindow,
+    Lookup,
+    provider_key,
+)
+from paymux_core.exchange import Answer, Exchange, HttpRequest, Listing, Page, Verb
 from paymux_core.money import Money
 from paymux_core.outcomes import Advice, Authorized, Captured, DeclineCode, Declined, Outcome, Refusal
 
@@ -42,6 +51,7 @@ class Instant:
         fence=Fence.NONE,
         certified_429=False,
         test_only=True,
+        lookups_per_second=1000,
     )
 
     def authorize(self, _account: GatewayAccount, call: ChargeCall) -> Exchange:
@@ -53,6 +63,11 @@ class Instant:
         """Say the same again: the token decides."""
         reply = yield _request(call, verb=Verb.INQUIRE)
         return _read(reply.body) if isinstance(reply, Answer) else answers.without_answer(reply)
+
+    def list_page(self, _account: GatewayAccount, _window: ListWindow) -> Listing:
+        """Show nothing: there is no book."""
+        yield from ()
+        return Page(())
 
     def fence(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
         """Give what became of the attempt: nothing here can be stopped."""

@@ -4,15 +4,24 @@ One request charges; every answer is stored under the key; a charge is found by 
 for the key, so that a charge which arrives later is refused. Currencies are written in capitals.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import urlencode
 
 from paymux_connectors import answers
 from paymux_connectors.answers import JsonObject
 from paymux_connectors.redaction import FieldTree, keep_fields
-from paymux_core.connector import Caching, Capabilities, ChargeCall, Fence, GatewayAccount, Lookup, provider_key
-from paymux_core.exchange import Answer, Exchange, HttpRequest, Verb
+from paymux_core.connector import (
+    Caching,
+    Capabilities,
+    ChargeCall,
+    Fence,
+    GatewayAccount,
+    ListWindow,
+    Lookup,
+    provider_key,
+)
+from paymux_core.exchange import Answer, Exchange, HttpRequest, Listed, Listing, Page, Verb
 from paymux_core.money import Money
 from paymux_core.outcomes import (
     Advice,
@@ -79,6 +88,8 @@ class SandboxDialect:
         fence=Fence.BY_KEY,
         certified_429=True,
         test_only=True,
+        lookups_per_second=200,
+        lists=True,
     )
 
     def __init__(self, name: str) -> None:
@@ -98,6 +109,18 @@ class SandboxDialect:
             headers=_headers(account),
         )
         return _single(request, call, read=_read_list)
+
+    def list_page(self, account: GatewayAccount, window: ListWindow) -> Listing:
+        """List the charges of a time window, newest first."""
+        query = {"created_from": window.born_from.isoformat(), "created_to": window.born_to.isoformat()}
+        after = {} if window.after is None else {"starting_after": window.after}
+        request = HttpRequest(
+            verb=Verb.INQUIRE,
+            method="GET",
+            url=f"{account.base_url}/{self.name}/v1/charges?{urlencode({**query, 'limit': '100', **after})}",
+            headers=_headers(account),
+        )
+        return _page(request)
 
     def fence(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
         """Put a tombstone on the charge's key."""
@@ -152,6 +175,26 @@ def _single(request: HttpRequest, call: ChargeCall, *, read: _Reader) -> Exchang
     return _read_common(reply) or read(reply, call)
 
 
+def _page(request: HttpRequest) -> Listing:
+    reply = yield request
+    if not isinstance(reply, Answer):
+        return answers.without_answer(reply)
+    refused = _read_common(reply)
+    if refused is not None:
+        return refused
+    charges = _listed(reply)
+    if isinstance(charges, Unknown):
+        return charges
+    found = tuple(
+        Listed(ours, _read_charge(charge, ours), keep_fields(charge, _CHARGE_FIELDS))
+        for charge in charges
+        if (ours := answers.identifier(charge, "attempt_id")) is not None
+    )
+    document = answers.json_object(reply.body) or {}
+    last = answers.identifier(charges[-1], "id") if charges else None
+    return Page(found, last if document.get("has_more") is True else None)
+
+
 def _charge_key(call: ChargeCall) -> str:
     return provider_key(call.attempt_id, verb="create")
 
@@ -171,7 +214,7 @@ def _read_common(answer: Answer) -> Outcome | None:
         return answers.credentials_refused(answer)
     if status == 429:  # noqa: PLR2004  HTTP's own number
         if answer.headers.get(CERTIFIED_HEADER) == "not-executed":
-            return answers.rate_limited_certainly()
+            return answers.rate_limited_certainly(answer)
         return Unknown(UnknownReason.RATE_LIMITED, "http_429", answers.retry_after_seconds(answer))
     if status >= 500:  # noqa: PLR2004  the same
         return answers.server_error(answer)
@@ -185,7 +228,7 @@ def _read_charge_answer(answer: Answer, call: ChargeCall) -> Outcome:
     code = answers.text(answers.member(document, "error"), "code")
     match answer.http_status, code:
         case 200, _:
-            return _read_charge(document, call)
+            return _read_charge(document, call.attempt_id)
         case 409, "idempotency_key_in_use":
             return answers.in_flight(answer)
         case 409, "fenced":
@@ -208,19 +251,26 @@ def _invalid_request(document: JsonObject) -> Refusal:
     )
 
 
-def _read_list(answer: Answer, call: ChargeCall) -> Outcome:
+def _listed(answer: Answer) -> Sequence[JsonObject] | Unknown:
     document = answers.json_object(answer.body)
     if answer.http_status != 200:  # noqa: PLR2004  HTTP's own number
         return answers.unmapped(f"http_{answer.http_status}")
     charges = document.get("data") if document is not None else None
     if not isinstance(charges, list) or not all(answers.is_object(charge) for charge in charges):
         return answers.UNREADABLE
+    return charges
+
+
+def _read_list(answer: Answer, call: ChargeCall) -> Outcome:
+    charges = _listed(answer)
+    if isinstance(charges, Unknown):
+        return charges
     if not charges:
         return NotFound()
     if len(charges) > 1:
         # One attempt has one key, and a key has one charge.
         return answers.unmapped("several charges of one attempt")
-    return _read_charge(charges[0], call)
+    return _read_charge(charges[0], call.attempt_id)
 
 
 def _read_fence(answer: Answer, call: ChargeCall) -> Outcome:
@@ -235,18 +285,18 @@ def _read_fence(answer: Answer, call: ChargeCall) -> Outcome:
         case 200, _:
             return answers.unmapped("fence answer without status fenced")
         case 409, "already_charged" if charge:
-            return _read_charge(charge, call)
+            return _read_charge(charge, call.attempt_id)
         case 409, "idempotency_key_in_use":
             return answers.in_flight(answer)
         case status, _:
             return Unknown(UnknownReason.FENCE_REFUSED, f"http_{status} {code}")
 
 
-def _read_charge(charge: JsonObject, call: ChargeCall) -> Outcome:
+def _read_charge(charge: JsonObject, attempt_id: str) -> Outcome:
     charge_id, status = answers.identifier(charge, "id"), answers.text(charge, "status")
     if charge_id is None or status is None:
         return answers.UNREADABLE
-    if charge.get("attempt_id") != call.attempt_id:
+    if charge.get("attempt_id") != attempt_id:
         return Unknown(UnknownReason.INTEGRITY_MISMATCH, "attempt_id")
     match status:
         case "succeeded" if charge.get("captured", charge.get("amount")) != charge.get("amount"):

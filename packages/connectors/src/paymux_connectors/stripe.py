@@ -12,6 +12,7 @@ from paymux_connectors.redaction import keep_fields
 from paymux_connectors.stripe_amounts import NOT_SUPPORTED
 from paymux_connectors.stripe_answers import (
     ANSWER_FIELDS,
+    INTENT_FIELDS,
     UNEXPECTED_STATE,
     read_charge_refusal,
     read_intent,
@@ -21,12 +22,13 @@ from paymux_connectors.stripe_requests import (
     cancel_request,
     confirm_request,
     create_request,
+    list_page_request,
     list_request,
     read_request,
 )
-from paymux_core.connector import Caching, Capabilities, ChargeCall, Fence, GatewayAccount, Lookup
+from paymux_core.connector import Caching, Capabilities, ChargeCall, Fence, GatewayAccount, ListWindow, Lookup
 from paymux_core.currencies import CURRENCY_EXPONENTS
-from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Remember
+from paymux_core.exchange import Answer, Exchange, HttpReply, HttpRequest, Listed, Listing, Page, Remember
 from paymux_core.outcomes import (
     Advice,
     DeclineCode,
@@ -63,6 +65,9 @@ class Stripe:
         fence=Fence.BY_ID,
         certified_429=True,
         currencies=frozenset(CURRENCY_EXPONENTS) - NOT_SUPPORTED,
+        # Stripe's limit is 25 per second and endpoint, in live mode, for all that a merchant runs.
+        lookups_per_second=5,
+        lists=True,
     )
 
     def authorize(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
@@ -80,6 +85,25 @@ class Stripe:
         if call.provider_payment_id is None:
             return (yield from _find(account, call))
         return (yield from _read(account, call, intent_id=call.provider_payment_id))
+
+    def list_page(self, account: GatewayAccount, window: ListWindow) -> Listing:
+        """List the intents of a time window, newest first, and take those that carry an attempt id of ours."""
+        reply = yield list_page_request(account, window)
+        if not isinstance(reply, Answer):
+            return answers.without_answer(reply)
+        if reply.http_status != _OK:
+            return _look_up_refused(reply)
+        page = answers.json_object(reply.body) or {}
+        intents = page.get("data")
+        if not isinstance(intents, list) or not all(answers.is_object(intent) for intent in intents):
+            return answers.UNREADABLE
+        found = tuple(
+            Listed(ours, read_intent(intent, attempt_id=ours), keep_fields(intent, INTENT_FIELDS))
+            for intent in intents
+            if (ours := identifier(member(intent, "metadata"), "attempt_id")) is not None
+        )
+        last = identifier(intents[-1], "id") if intents else None
+        return Page(found, last if page.get("has_more") is True else None)
 
     def fence(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
         """Cancel the intent; without an id the create is replayed under its key to learn it."""

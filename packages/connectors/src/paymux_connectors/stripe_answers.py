@@ -53,7 +53,7 @@ _CHARGE: FieldTree = {
         "type": None,
     },
 }
-_INTENT: FieldTree = {
+INTENT_FIELDS: FieldTree = {
     "id": None,
     "object": None,
     "status": None,
@@ -72,7 +72,7 @@ _INTENT: FieldTree = {
     "latest_charge": _CHARGE,
 }
 ANSWER_FIELDS: FieldTree = MappingProxyType(
-    {**_INTENT, "data": _INTENT, "has_more": None, "error": {**_ERROR, "payment_intent": _INTENT}}
+    {**INTENT_FIELDS, "data": INTENT_FIELDS, "has_more": None, "error": {**_ERROR, "payment_intent": INTENT_FIELDS}}
 )
 """What the audit trail may keep: no client_secret, no redirect address, nothing of the customer or the card."""
 
@@ -87,7 +87,7 @@ def read_refusal(answer: Answer) -> Outcome | JsonObject:
     if code in {"lock_timeout", "idempotency_key_in_use"} or status == 409:  # noqa: PLR2004  HTTP's own numbers
         return answers.in_flight(answer)
     if status == 429:  # noqa: PLR2004
-        return answers.rate_limited_certainly()
+        return answers.rate_limited_certainly(answer)
     if status >= 500 or status == 424:  # noqa: PLR2004
         return answers.server_error(answer)
     if text(error, "type") == "idempotency_error":

@@ -5,7 +5,7 @@ from datetime import timedelta
 from urllib.parse import quote, urlencode
 
 from paymux_connectors.stripe_amounts import to_stripe_amount
-from paymux_core.connector import ChargeCall, GatewayAccount, provider_key
+from paymux_core.connector import ChargeCall, GatewayAccount, ListWindow, provider_key
 from paymux_core.exchange import HttpRequest, Verb
 
 STRIPE_VERSION = "2022-11-15"
@@ -86,13 +86,19 @@ def read_request(account: GatewayAccount, *, intent_id: str) -> HttpRequest:
 
 def list_request(account: GatewayAccount, call: ChargeCall, *, after: str | None) -> HttpRequest:
     """Build one page of the look-up without an id: everything created about when the attempt was."""
+    window = ListWindow(call.started_at - _LIST_BEFORE, call.started_at + _LIST_AFTER, after)
+    return list_page_request(account, window)
+
+
+def list_page_request(account: GatewayAccount, window: ListWindow) -> HttpRequest:
+    """Build one page of the list of a time window."""
     fields = [
-        ("created[gte]", str(int((call.started_at - _LIST_BEFORE).timestamp()))),
-        ("created[lte]", str(int((call.started_at + _LIST_AFTER).timestamp()))),
+        ("created[gte]", str(int(window.born_from.timestamp()))),
+        ("created[lte]", str(int(window.born_to.timestamp()))),
         ("limit", str(LIST_LIMIT)),
     ]
-    if after is not None:
-        fields.append(("starting_after", after))
+    if window.after is not None:
+        fields.append(("starting_after", window.after))
     return _get(account, "/v1/payment_intents", fields)
 
 

@@ -1,4 +1,4 @@
-"""Send one request and tell *not sent* from *perhaps sent*: the only file that touches sockets.
+"""Send one request and tell *not sent* from *perhaps sent*: the only way to a gateway.
 
 Nothing here re-sends, follows a redirect, keeps a cookie, reads a proxy from the environment or waits longer than the
 one deadline of the exchange.

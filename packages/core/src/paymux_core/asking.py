@@ -76,7 +76,7 @@ def _to_be_stopped(attempt: Attempt, seen: Outcome, capabilities: Capabilities, 
 
 def _absent(attempt: Attempt, seen: Outcome, capabilities: Capabilities, now: datetime) -> bool:
     """Whether the gateway shows nothing and had the time to show what it did."""
-    last = attempt.last_request_at or attempt.created_at
+    last = max(attempt.last_request_at or attempt.created_at, attempt.sending_since or attempt.created_at)
     shown_by = last + timedelta(seconds=capabilities.lookup_consistency_seconds)
     return isinstance(seen, NotFound) and now >= shown_by
 

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 from paymux_core.connector import Caching
 from paymux_core.money import Money
 from paymux_core.outcomes import (
+    Advice,
     Authorized,
     Captured,
+    DeclineCode,
     Declined,
     NotExecuted,
     NotFound,
@@ -39,8 +41,12 @@ class Asked(StrEnum):
     """The same charge once more, with the same key."""
     LOOK_UP = "look_up"
     """Reading the gateway's own record of this attempt."""
+    HINT = "hint"
+    """The same because a webhook came, perhaps while the call of the process that opened the attempt still runs."""
     FENCE = "fence"
     """A cancel sent to obtain `voided`."""
+    PERSON = "person"
+    """The word of a person who resolves a review, after the gateway's own record was read."""
 
 
 class History(Struct, frozen=True, gc=False):
@@ -74,6 +80,11 @@ class Verdict(Struct, frozen=True, gc=False):
 
 
 _NOTHING = "changes_nothing"
+_MISMATCH = Refusal(
+    DeclineCode.INTEGRITY_MISMATCH,
+    "The gateway took or holds another amount than was asked for.",
+    Advice.DO_NOT_RETRY,
+)
 _REVIEWED = {
     UnknownReason.UNMAPPED: "unmapped_answer",
     UnknownReason.REQUEST_MISMATCH: "request_mismatch",
@@ -118,6 +129,9 @@ def _judge_money(outcome: Captured | Authorized, money: Money, asked: Asked, his
     if history.status in ATTEMPT_CLOSED:
         # Also beside a success: a second real charge has to be on record, or nobody gives it back.
         return Verdict(None, "late_charge", review="late_charge", late=True)
+    if money != history.money and asked is Asked.PERSON:
+        # What was really taken stands beside the payment, which can never book it.
+        return Verdict(AttemptEvent.FAIL, DeclineCode.INTEGRITY_MISMATCH, _MISMATCH, review="late_charge", late=True)
     if money != history.money:
         # Nothing ever books an amount that the gateway did not confirm.
         return replace(_lost(UnknownReason.INTEGRITY_MISMATCH, asked, history), review="integrity_mismatch")
@@ -130,9 +144,11 @@ def _judge_decline(declined: Declined, asked: Asked, history: History) -> Verdic
     closes = {
         Asked.CHARGE: not history.money_requested,
         Asked.LOOK_UP: True,
+        Asked.HINT: True,
         # Only an answer that is kept under the key is also the answer to the request that was sent before.
         Asked.RESEND: history.caching is Caching.ALL and declined.stored,
         Asked.FENCE: False,
+        Asked.PERSON: True,
     }[asked]
     if history.was_requires_action:
         # The customer may still hold what confirms the object: it is cancelled first, and then this is the reason.
@@ -160,7 +176,8 @@ def _lost(reason: str, asked: Asked, history: History) -> Verdict:
     A fence without an acknowledgement ends the customer's part all the same: nobody can tell whether it did its work.
     """
     given_up = history.status is AttemptStatus.REQUIRES_ACTION and asked is Asked.FENCE
-    lost = history.status is AttemptStatus.STARTED or given_up
+    # After a hint a started attempt is left to the call that may still run, or else to its first check.
+    lost = (history.status is AttemptStatus.STARTED and asked is not Asked.HINT) or given_up
     return Verdict(AttemptEvent.LOSE_TRACK if lost else None, reason)
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 CHECK_PAUSES_SECONDS = (30, 45, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 43200)
 """Pauses between checks; afterwards daily, and weekly once an attempt is older than 30 days."""
 DAY_SECONDS = 86_400
+_ORDINARY_DEADLINE = 3600.0
 
 
 class Clocks(Struct, frozen=True, gc=False):
@@ -29,7 +30,8 @@ class Clocks(Struct, frozen=True, gc=False):
     charge_window: float = 120.0
     """No re-send of a charge and no further attempt later than this after the confirm was accepted."""
     action_deadline: float = 1800.0
-    processing_deadline: float = 3600.0
+    processing_deadline: float = _ORDINARY_DEADLINE
+    """Of an ordinary gateway; one that takes its time has its own, shortened alike: `unknown_deadline`."""
     look_interval: float = 10.0
     """`?sync=true` and a same-key retry ask the gateway at most this often per payment."""
     same_account_pauses: tuple[float, float] = (0.2, 1.0)
@@ -37,6 +39,12 @@ class Clocks(Struct, frozen=True, gc=False):
     authorization_check: float = 6.0 * DAY_SECONDS
     watch_closed: float = 7.0 * DAY_SECONDS
     """A closed attempt whose request was sent is still looked at daily for this long."""
+    webhook_send: float = 15.0
+    """One try of a delivery, everything included."""
+    webhook_hold: float = 60.0
+    """A try that is not recorded by then was its worker's last; longer than it can take."""
+    unconfirmed: float = 1.0 * DAY_SECONDS
+    """A payment that nobody confirmed expires after this long, unless its merchant chose another time."""
     divisor: float = 1.0
 
     def shortened(self, divisor: float) -> Self:
@@ -50,6 +58,10 @@ class Clocks(Struct, frozen=True, gc=False):
         values["divisor"] = divisor
         values["processing_deadline"] = min(60.0, self.processing_deadline)
         return type(self)(**values)  # type: ignore[arg-type]
+
+    def unknown_deadline(self, capability_seconds: int) -> float:
+        """Say how long an unknown lasts at a gateway until a person is told."""
+        return capability_seconds * (self.processing_deadline / _ORDINARY_DEADLINE)
 
 
 ATTEMPTS_MAX = 3

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from paymux_core.exchange import Exchange
+from paymux_core.exchange import Exchange, Listing
 from paymux_core.money import Money
 
 
@@ -44,7 +44,9 @@ class Capabilities(Struct, frozen=True, gc=False):
 
     `key_window_seconds`: how long the gateway remembers an idempotency key. `lookup_consistency_seconds`: a look-up
     counts as "absent" only this long after the last request. `unknown_deadline_seconds`: when an unknown outcome goes
-    to a person. `currencies` empty means every ISO 4217 currency.
+    to a person. `lookups_per_second`: how many look-ups an account may be asked for, by all our processes together.
+    `lists`: the gateway shows what was charged in a time window, page by page. `currencies` empty means every ISO 4217
+    currency.
     """
 
     two_phase: bool
@@ -57,6 +59,8 @@ class Capabilities(Struct, frozen=True, gc=False):
     currencies: frozenset[str] = frozenset()
     test_only: bool = False
     unknown_deadline_seconds: int = 3600
+    lookups_per_second: int = 5
+    lists: bool = False
 
 
 class GatewayAccount(Struct, frozen=True, gc=False):
@@ -96,6 +100,14 @@ class ChargeCall(Struct, frozen=True, gc=False):
     fence_number: int = 1
 
 
+class ListWindow(Struct, frozen=True, gc=False):
+    """What a page of a gateway's list is to show: objects born from one moment to another, older than `after`."""
+
+    born_from: datetime
+    born_to: datetime
+    after: str | None = None
+
+
 class Connector(Protocol):
     """One gateway's dialect. Generators yield requests and return an outcome; they never raise for an answer."""
 
@@ -113,6 +125,13 @@ class Connector(Protocol):
 
     def inquire(self, account: GatewayAccount, call: ChargeCall) -> Exchange:
         """Ask the gateway what became of this attempt: by id if one is remembered, else by our reference."""
+        ...
+
+    def list_page(self, account: GatewayAccount, window: ListWindow) -> Listing:
+        """Read one page of what the gateway has of a time window, with one request, and say what each object is.
+
+        Called only where the capabilities say `lists`. What is not shown proves nothing.
+        """
         ...
 
     def fence(self, account: GatewayAccount, call: ChargeCall) -> Exchange:

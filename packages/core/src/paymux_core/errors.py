@@ -7,8 +7,11 @@ Refused
 ├── NotFound                   404
 ├── PaymentUnexpectedState     409  (payment_id, current_status)
 ├── ReferenceInUse             409  (payment_id)
+├── ActionNotAllowed           409
 ├── IdempotencyKeyReused       422
 ├── IdempotencyKeyInUse        409  (retry_after_seconds)
+├── WebhookEndpointDisabled    409
+├── WebhookRefused             400
 ├── GatewayUnavailable         503  (retry_after_seconds)
 ├── Overloaded                 503  (retry_after_seconds)
 └── StorageUnavailable         503  (retry_after_seconds)
@@ -75,6 +78,12 @@ class ReferenceInUse(Refused):
     code = "reference_in_use"
 
 
+class ActionNotAllowed(Refused):
+    """The action does not fit the review, or the gateway does not confirm what it says."""
+
+    code = "action_not_allowed"
+
+
 class IdempotencyKeyReused(Refused):
     """The key was first used with another request."""
 
@@ -85,6 +94,18 @@ class IdempotencyKeyInUse(Refused):
     """The first request with this key is still running."""
 
     code = "idempotency_key_in_use"
+
+
+class WebhookEndpointDisabled(Refused):
+    """Nothing is sent to an endpoint that is off."""
+
+    code = "webhook_endpoint_disabled"
+
+
+class WebhookRefused(Refused):
+    """A webhook whose proof does not hold, or that is for another account."""
+
+    code = "webhook_refused"
 
 
 class GatewayUnavailable(Refused):

@@ -4,7 +4,7 @@ A connector is a generator: it yields `HttpRequest` and is resumed with an `Http
 resumed with None once the id is committed; it returns an `Outcome`. It holds no socket and raises for no answer.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -97,6 +97,25 @@ class Remember(Struct, frozen=True, gc=False):
 
 
 Exchange = Generator[HttpRequest | Remember, HttpReply | None, Outcome]
+
+
+class Listed(Struct, frozen=True, gc=False):
+    """One object of a gateway's list: whose it is, what it says, and what of it the audit trail may keep."""
+
+    attempt_id: str
+    outcome: Outcome
+    shown: Mapping[str, object]
+
+
+class Page(Struct, frozen=True, gc=False):
+    """One page of a gateway's list. `after`: where the next one begins; None if there is none."""
+
+    found: Sequence[Listed]
+    after: str | None = None
+
+
+Listing = Generator[HttpRequest, HttpReply | None, Page | Outcome]
+"""Reads one page; an outcome where it cannot be read."""
 
 
 class Interaction(Struct, frozen=True, gc=False):

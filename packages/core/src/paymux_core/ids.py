@@ -13,6 +13,7 @@ _TOKEN = re.compile(f"[{_ALPHABET}]{{26}}", re.ASCII)
 _TO_DIGITS = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 """To the digits that int() reads in base 32."""
 _NUMBER_MAX = 32767
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}", re.ASCII)
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS = range(120, -1, -10)
 """Thirteen pairs of characters, ten bits each."""
@@ -30,6 +31,10 @@ class Kind(StrEnum):
     MERCHANT = "mer"
     API_KEY = "key"
     INTERACTION = "int"
+    WEBHOOK_ENDPOINT = "whe"
+    DELIVERY = "whd"
+    DELIVERY_TRY = "try"
+    WEBHOOK = "whk"
 
 
 def uuid7(unix_ms: int, random_bits: int) -> UUID:
@@ -65,6 +70,41 @@ def parse_public_id(kind: Kind, text: str) -> UUID | None:
 def attempt_id(payment: UUID, number: int) -> str:
     """Derive the id of a payment's n-th attempt: `att_<payment>_<n>`."""
     return public_id(Kind.ATTEMPT, payment) + f"_{number}"
+
+
+def event_id(subject: UUID, position: int) -> str:
+    """Derive an event's id: `evt_<payment>_<position>`; one that belongs to no payment is its own id, at position 0."""
+    return public_id(Kind.EVENT, subject) + (f"_{position}" if position else "")
+
+
+def parse_event_id(text: str) -> tuple[UUID, int] | None:
+    """Read an event's id back into payment and position, or id and 0; None if it is none."""
+    if text.count("_") == 1:
+        alone = parse_public_id(Kind.EVENT, text)
+        return None if alone is None else (alone, 0)
+    found = _numbered(Kind.EVENT, text, count=1)
+    return None if found is None or not found[1][0] else (found[0], found[1][0])
+
+
+def delivery_id(subject: UUID, position: int, endpoint_number: int) -> str:
+    """Derive a delivery's id from its event and the number of its endpoint."""
+    return f"{public_id(Kind.DELIVERY, subject)}_{position}_{endpoint_number}"
+
+
+def parse_delivery_id(text: str) -> tuple[UUID, int, int] | None:
+    """Read a delivery's id; None if it is none."""
+    found = _numbered(Kind.DELIVERY, text, count=2)
+    return None if found is None else (found[0], *found[1])  # type: ignore[return-value]  # two numbers
+
+
+def _numbered(kind: Kind, text: str, *, count: int) -> tuple[UUID, tuple[int, ...]] | None:
+    """Read an id that is followed by numbers, each in its one spelling."""
+    parts = text.rsplit("_", count)
+    subject = parse_public_id(kind, parts[0])
+    digits = parts[1:]
+    if subject is None or len(digits) != count or not all(_NUMBER.fullmatch(part) for part in digits):
+        return None
+    return subject, tuple(int(part) for part in digits)
 
 
 def parse_attempt_id(text: str) -> tuple[UUID, int] | None:

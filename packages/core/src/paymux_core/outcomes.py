@@ -3,6 +3,7 @@
 An outcome speaks of one *request*. What it may do to the *attempt* is decided in `attempt_rules`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -115,6 +116,7 @@ class NotExecuted(Struct, frozen=True, gc=False):
     """This request did nothing, provably: not sent, or refused by a layer that certifies it did not act."""
 
     refusal: Refusal
+    retry_after_seconds: float | None = None
 
 
 class Voided(Struct, frozen=True, gc=False):
@@ -165,3 +167,33 @@ class Unknown(Struct, frozen=True, gc=False):
 
 
 Outcome = Captured | Authorized | RequiresAction | Pending | Declined | NotExecuted | Voided | NotFound | Unknown
+
+
+def pause_seconds_asked(outcome: Outcome) -> float | None:
+    """Say for how many seconds the gateway wants to be left alone, where it says so."""
+    return outcome.retry_after_seconds if isinstance(outcome, (Unknown, NotExecuted)) else None
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """Name an outcome as the audit trail does: `captured`, `declined:expired_card`, `unknown:no_reply`."""
+    name = _NAMES[type(outcome)]
+    match outcome:
+        case Declined(refusal=refusal) | NotExecuted(refusal=refusal):
+            return f"{name}:{refusal.code}"
+        case Unknown(reason=reason):
+            return f"{name}:{reason}"
+        case _:
+            return name
+
+
+_NAMES: Mapping[type, str] = {
+    Captured: "captured",
+    Authorized: "authorized",
+    RequiresAction: "requires_action",
+    Pending: "pending",
+    Declined: "declined",
+    NotExecuted: "not_executed",
+    Voided: "voided",
+    NotFound: "not_found",
+    Unknown: "unknown",
+}

@@ -77,6 +77,34 @@ class NewLateCharge(Struct, frozen=True, gc=False):
     next_check_at: datetime
 
 
+class AnsweredKey(Struct, frozen=True, gc=False):
+    """A key with the answer it replays, for requests about anything but a payment's own state.
+
+    It is written in the commit of what it answers for. A secret that the answer shows is not in `body`.
+    """
+
+    idempotency_key: str
+    request_hash: bytes
+    response_status: int
+    body: bytes
+    answered_at: datetime
+    expires_at: datetime
+    location: str | None = None
+
+
+class ReviewResolution(Struct, frozen=True, gc=False):
+    """How a person resolved a review: what they did, why, who, by which key; and late charges that are voided by it."""
+
+    review_id: UUID
+    resolution: str
+    evidence: str
+    actor: str
+    api_key_id: str
+    resolved_at: datetime
+    key: AnsweredKey | None = None
+    voided_late_charges: Sequence[UUID] = ()
+
+
 class PhaseTwo(Struct, frozen=True, gc=False):
     """Write the outcome of a call: from `before` (compare-and-set on its version) to `after`, for one attempt.
 
@@ -95,6 +123,8 @@ class PhaseTwo(Struct, frozen=True, gc=False):
     opened: Attempt | None = None
     review: NewReview | None = None
     late_charge: NewLateCharge | None = None
+    resolution: ReviewResolution | None = None
+    """A person's word that is written in the same commit."""
 
     @property
     def changes_payment(self) -> bool:
@@ -106,13 +136,15 @@ class StoredKey(Struct, frozen=True, gc=False):
     """What became of an idempotency key."""
 
     request_hash: bytes
-    payment_id: UUID
+    payment_id: UUID | None
+    """None: it answers for another object, and did so when it was born."""
     attempt_number: int | None
     finished_at: datetime | None
     owned_until: datetime
     success_status: int | None
     response_status: int | None
     body: bytes | None
+    location: str | None = None
 
 
 class Which(StrEnum):
@@ -140,6 +172,7 @@ class DueAttempt(Struct, frozen=True, gc=False):
     """An attempt that is leased. `claimed_at_seconds`: before the claim was sent, on the monotonic clock.
 
     `unfinished_checks` counts this one and those before it that did not come to their end; `due_at` is when it was due.
+    `deadline_at`: that of its payment.
     """
 
     merchant_id: UUID
@@ -151,6 +184,7 @@ class DueAttempt(Struct, frozen=True, gc=False):
     gateway_account_id: UUID
     unfinished_checks: int = 1
     due_at: datetime | None = None
+    deadline_at: datetime | None = None
 
 
 class RenderedPayment(Struct, frozen=True, gc=False):
@@ -169,6 +203,26 @@ class ReviewCall(Struct, frozen=True, gc=False):
     at: datetime
     actor: str
     rendered: RenderedPayment | None = None
+
+
+class ReviewNote(Struct, frozen=True, gc=False):
+    """What a person did about a review that changes no attempt: events, and how it was resolved, if it was.
+
+    Of a payment it is a compare-and-set on its version; without one the one event, under `event_id`, is the merchant's.
+    """
+
+    merchant_id: UUID
+    livemode: bool
+    subject: str
+    payment: Payment | None
+    attempt_number: int | None
+    event_id: UUID
+    events: Sequence[PaymentEvent]
+    actor: str
+    request_id: str
+    at: datetime
+    resolution: ReviewResolution | None = None
+    key: AnsweredKey | None = None
 
 
 class NewPayment(Struct, frozen=True, gc=False):

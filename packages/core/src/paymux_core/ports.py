@@ -1,14 +1,16 @@
 """The effects the flows need, as protocols: time, randomness, ids, the gateways and the store."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from msgspec import Struct
 
-from paymux_core.connector import Capabilities, ChargeCall, GatewayAccount
-from paymux_core.exchange import Interaction
+from paymux_core.connector import Capabilities, ChargeCall, GatewayAccount, ListWindow
+from paymux_core.delivering import Answered
+from paymux_core.exchange import Interaction, Page
+from paymux_core.inbound_webhooks import WebhookDialect
 from paymux_core.outcomes import Outcome
 
 RememberProviderPayment = Callable[[str], Awaitable[bool]]
@@ -69,11 +71,22 @@ class CallResult(Struct, frozen=True, gc=False):
     remembered: str | None = None
 
 
+class PageResult(Struct, frozen=True, gc=False):
+    """One page of a gateway's list, or why it could not be read; and its request, to be noted at whom it settles."""
+
+    page: Page | Outcome
+    interaction: Interaction | None
+
+
 class Gateways(Protocol):
     """Runs a connector's exchange over HTTP. Never raises for what a gateway does."""
 
     def capabilities(self, gateway: str) -> Capabilities:
         """Say what a gateway can do. Raises: KeyError for a gateway that is not installed."""
+        ...
+
+    def webhook_dialect(self, gateway: str) -> WebhookDialect | None:
+        """Give how a gateway signs and words its webhooks; None if it sends none."""
         ...
 
     def connector_version(self, gateway: str) -> str:
@@ -94,6 +107,10 @@ class Gateways(Protocol):
         """Ask what became of the attempt."""
         ...
 
+    async def list_page(self, account: GatewayAccount, window: ListWindow, *, limits: CallLimits) -> PageResult:
+        """Read one page of what the gateway has of a time window."""
+        ...
+
     async def fence(
         self, account: GatewayAccount, call: ChargeCall, *, limits: CallLimits, remember: RememberProviderPayment
     ) -> CallResult:
@@ -106,4 +123,12 @@ class Ids(Protocol):
 
     def new(self) -> UUID:
         """Make a UUIDv7."""
+        ...
+
+
+class Webhooks(Protocol):
+    """Sends events to merchants. Never raises for what a receiver does."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered:
+        """Send one signed body once."""
         ...

@@ -41,6 +41,25 @@ class OpenReview(Struct, frozen=True, gc=False):
     opened_at: datetime
 
 
+class Review(Struct, frozen=True, gc=False):
+    """A question to a person, and how it was resolved. One of the subjects is set."""
+
+    merchant_id: UUID
+    id: UUID
+    reason: str
+    status: str
+    opened_at: datetime
+    payment_id: UUID | None = None
+    webhook_id: UUID | None = None
+    gateway_account_id: UUID | None = None
+    attempt_number: int | None = None
+    resolved_at: datetime | None = None
+    resolution: str | None = None
+    evidence: str | None = None
+    actor: str | None = None
+    api_key_id: str | None = None
+
+
 class LateCharge(Struct, frozen=True, gc=False):
     """Money that a gateway took or holds and that its payment cannot book."""
 
@@ -84,6 +103,8 @@ class Attempt(Struct, frozen=True, gc=False):
     fence_count: int = 0
     check_count: int = 0
     last_request_at: datetime | None = None
+    sending_since: datetime | None = None
+    """When a re-send was about to leave; one that is not recorded since then was lost with its process."""
     watch_until: datetime | None = None
     finished_at: datetime | None = None
 
@@ -131,6 +152,25 @@ class Payment(Struct, frozen=True, gc=False):
     def review(self) -> OpenReview | None:
         """The review a merchant is shown: the oldest."""
         return self.reviews[0] if self.reviews else None
+
+
+class HistoryPlace(Struct, frozen=True, gc=False):
+    """Where something stands in the history of a payment."""
+
+    recorded_at: datetime
+    position: int
+    key: str
+
+
+class HistoryRow(Struct, frozen=True, gc=False):
+    """One row of what happened to a payment: an event, an attempt, …; `columns` as the database has it."""
+
+    kind: str
+    place: HistoryPlace
+    actor: str | None
+    request_id: str | None
+    columns: Mapping[str, object]
+    body: bytes | None = None
 
 
 class ApiKeyRow(Struct, frozen=True, gc=False):

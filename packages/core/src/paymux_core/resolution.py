@@ -57,6 +57,7 @@ class Finding(Struct, frozen=True, gc=False):
     jitter: float
     retry_account: bool
     retry_after_seconds: float | None = None
+    unknown_deadline_seconds: int = 3600
 
 
 class Resolution(Struct, frozen=True, gc=False):
@@ -136,7 +137,7 @@ def _attempt_after(before: Attempt, verdict: Verdict, finding: Finding, clocks: 
         money_requested=money_requested,
         was_requires_action=before.was_requires_action or status is AttemptStatus.REQUIRES_ACTION,
         fence_count=before.fence_count + (finding.asked is Asked.FENCE),
-        last_request_at=_last_charge_at(before, finding),
+        last_request_at=_last_charge_at(before, finding, clocks),
         watch_until=watch_until,
         next_check_at=_unmoved_check(before, status, verdict, finding)
         or _next_check(before, status, watch_until, finding, clocks),
@@ -168,9 +169,14 @@ def _checked_in_time(attempt: Attempt, payment: Payment, now: datetime) -> Attem
     return replace(attempt, next_check_at=deadline)
 
 
-def _last_charge_at(before: Attempt, finding: Finding) -> datetime | None:
+def _last_charge_at(before: Attempt, finding: Finding, clocks: Clocks) -> datetime | None:
     """When a request that can end in a charge was last on its way: an absence counts only some time after it."""
-    asking = finding.asked in {Asked.LOOK_UP, Asked.FENCE}
+    lost = [i.sent_at for i in finding.interactions if i.transport_error == "process_lost"]
+    if lost:
+        # Nobody knows when it left; later than this it may not have.
+        latest = after(max(lost), clocks.first_byte)
+        return max(latest, before.last_request_at or latest)
+    asking = finding.asked in {Asked.LOOK_UP, Asked.HINT, Asked.FENCE}
     return before.last_request_at if asking or not finding.interactions else finding.now
 
 
@@ -180,7 +186,8 @@ def _unmoved_check(before: Attempt, status: AttemptStatus, verdict: Verdict, fin
     if finding.asked is Asked.CHARGE or status is not before.status or status in ATTEMPT_CLOSED or due is None:
         return None
     # What declined a customer's action is to be cancelled, and only the worker does that.
-    return min(finding.now, due) if finding.asked is Asked.LOOK_UP and verdict.refusal is not None else due
+    asked_only = finding.asked in {Asked.LOOK_UP, Asked.HINT}
+    return min(finding.now, due) if asked_only and verdict.refusal is not None else due
 
 
 def next_check_after(
@@ -274,7 +281,8 @@ def _payment_after(
         action: NextAction = outcome.next_action
         return replace(common, next_action=action, processing_deadline_at=deadline)
     if status is PaymentStatus.PROCESSING:
-        return replace(common, processing_deadline_at=after(finding.now, clocks.processing_deadline))
+        seconds = clocks.unknown_deadline(finding.unknown_deadline_seconds)
+        return replace(common, processing_deadline_at=after(finding.now, seconds))
     refusal = attempt.error or _TIMED_OUT
     if status is PaymentStatus.CANCELED:
         return replace(common, cancellation_reason=payment.cancellation_reason or "abandoned")

@@ -7,7 +7,7 @@ from uuid import UUID
 from paymux_core.clocks import KEY_LIFE, after
 from paymux_core.errors import IdempotencyKeyInUse, IdempotencyKeyReused, NotFound, PaymentUnexpectedState
 from paymux_core.ids import Kind, public_id
-from paymux_core.phases import Key, StoredKey
+from paymux_core.phases import AnsweredKey, Key, StoredKey
 from paymux_core.records import Payment
 from paymux_core.transitions import PaymentStatus
 from paymux_flows.commands import Caller, KeyUse, Reply
@@ -57,6 +57,20 @@ def new_key(use: KeyUse, *, success_status: int, deps: Deps) -> Key:
     )
 
 
+def answered_key(use: KeyUse, *, status: int, body: bytes, deps: Deps, location: str | None = None) -> AnsweredKey:
+    """Build the key row of a request whose answer is kept at once: that about an object that is no payment."""
+    now = deps.clock.now()
+    return AnsweredKey(
+        idempotency_key=use.idempotency_key,
+        request_hash=use.request_hash,
+        response_status=status,
+        body=body,
+        answered_at=now,
+        expires_at=now + KEY_LIFE,
+        location=location,
+    )
+
+
 async def replay(caller: Caller, use: KeyUse, deps: Deps) -> Reply | None:
     """Answer a request whose key was seen before; None if it was not. Raises: IdempotencyKeyReused, …InUse."""
     stored = await deps.store.find_key(caller.merchant_id, use.idempotency_key)
@@ -67,13 +81,10 @@ async def replay(caller: Caller, use: KeyUse, deps: Deps) -> Reply | None:
             "this Idempotency-Key was first used with another request; use a new key for a new request"
         )
     if stored.body is not None and stored.response_status is not None:
-        created = stored.response_status == CREATED
-        return Reply(
-            stored.response_status,
-            stored.body,
-            replayed=True,
-            location=_location(stored.payment_id) if created else None,
-        )
+        location = stored.location
+        if stored.payment_id is not None and stored.response_status == CREATED:
+            location = _location(stored.payment_id)
+        return Reply(stored.response_status, stored.body, replayed=True, location=location)
     payment = await _live(caller, stored, deps)
     success = stored.success_status or CREATED
     reply = answer(payment, success_status=success, deps=deps)
@@ -87,6 +98,7 @@ async def replay(caller: Caller, use: KeyUse, deps: Deps) -> Reply | None:
 
 
 async def _live(caller: Caller, stored: StoredKey, deps: Deps) -> Payment:
+    assert stored.payment_id is not None, "a key without a payment is born answered"
     if stored.finished_at is None:
         left = (stored.owned_until - deps.clock.now()) / timedelta(seconds=1)
         if left > 0:

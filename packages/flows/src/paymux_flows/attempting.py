@@ -134,6 +134,11 @@ async def candidate_of(payment: Payment, attempt: Attempt, deps: Deps) -> Candid
     return _by_id(await deps.accounts.candidates(payment.merchant_id), attempt.gateway_account_id)
 
 
+async def candidate_of_account(merchant_id: UUID, account_id: UUID, deps: Deps) -> Candidate | None:
+    """Find an account; None if its connector is not installed here."""
+    return _by_id(await deps.accounts.candidates(merchant_id), account_id)
+
+
 def _by_id(candidates: Sequence[Candidate], account_id: UUID) -> Candidate | None:
     return next((candidate for candidate in candidates if candidate.account_id == account_id), None)
 

@@ -31,8 +31,8 @@ async def charge(step: Charge, deps: Deps, *, asked: Asked = Asked.CHARGE) -> Re
     Raises: StorageUnavailable; the attempt then is the worker's.
     """
     while True:
-        recorded = await _charge_once(step, deps, asked=asked)
-        if recorded.opened is None or recorded.candidate is None or not _in_time(step, deps):
+        recorded, goes_on = await _charge_once(step, deps, asked=asked)
+        if recorded.opened is None or recorded.candidate is None or not goes_on:
             return recorded
         if recorded.same_account:
             pauses = deps.clocks.same_account_pauses
@@ -47,13 +47,15 @@ def _in_time(step: Charge, deps: Deps) -> bool:
     return step.budget_ends_at - deps.clock.monotonic() >= deps.clocks.further_attempt_minimum
 
 
-async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
+async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> tuple[Recorded, bool]:
+    """Charge and record; and whether a next attempt is called here. The row says so too: else the worker calls it."""
     payment, attempt = step.payment, step.attempt
     limits = money_limits(deps, opened_at=step.opened_at, budget_ends_at=step.budget_ends_at)
     remember = remembering(payment, attempt, deps)
     result = await deps.gateways.authorize(
         step.candidate.account, call_of(payment, attempt), limits=limits, remember=remember
     )
+    goes_on = _in_time(step, deps)
     report = Report(
         payment=_knowing(payment, attempt, result.remembered),
         number=attempt.number,
@@ -63,9 +65,10 @@ async def _charge_once(step: Charge, deps: Deps, *, asked: Asked) -> Recorded:
         caching=step.candidate.capabilities.caching,
         actor=step.actor,
         request_id=attempt.request_id,
-        inline=_in_time(step, deps),
+        inline=goes_on,
+        unknown_deadline_seconds=step.candidate.capabilities.unknown_deadline_seconds,
     )
-    return await record_outcome(report, deps)
+    return await record_outcome(report, deps), goes_on
 
 
 def _knowing(payment: Payment, attempt: Attempt, provider_payment_id: str | None) -> Payment:

@@ -76,7 +76,7 @@ def phase_one(
 ) -> PhaseOne:
     """Build what phase 1 writes."""
     attempt = new_attempt(payment, intent, choice, deps.clock.now(), deps)
-    seconds = min(deps.clocks.processing_deadline, float(choice.candidate.capabilities.unknown_deadline_seconds))
+    seconds = deps.clocks.unknown_deadline(choice.candidate.capabilities.unknown_deadline_seconds)
     return PhaseOne(
         payment=payment,
         attempt=attempt,

@@ -22,10 +22,67 @@ from paymux_core.phases import (
 from paymux_core.ports import Clock, Gateways, Ids, Rng, Sleep
 from paymux_core.records import ApiKeyRow, Payment, Violation
 from paymux_core.routing import Candidate
+from paymux_flows.history_store import History
+from paymux_flows.inbound_deps import InboundWebhooks
+from paymux_flows.lookups import Lookups
+from paymux_flows.operating import Operating
+from paymux_flows.review_store import Reviews
+from paymux_flows.upkeep import Schedules, Upkeep
+from paymux_flows.webhook_stores import Deliveries, EventLog, WebhookEndpoints
 
 
 class Store(Protocol):
     """What is kept. Each method is one atomic phase or one read."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What the deliverer works on."""
+        ...
+
+    @property
+    def webhook_endpoints(self) -> WebhookEndpoints:
+        """Where merchants want events, and what went there."""
+        ...
+
+    @property
+    def event_log(self) -> EventLog:
+        """What merchants were told, to read again."""
+        ...
+
+    @property
+    def inbound(self) -> InboundWebhooks:
+        """Webhooks from the gateways."""
+        ...
+
+    @property
+    def lookups(self) -> Lookups:
+        """Who may ask which gateway account, and when."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """Who runs what, once per slot."""
+        ...
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What goes once its time is over."""
+        ...
+
+    @property
+    def operating(self) -> Operating:
+        """Figures for those who watch."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """What happened to payments."""
+        ...
+
+    @property
+    def reviews(self) -> Reviews:
+        """The questions to people."""
+        ...
 
     async def create_payment(self, new: NewPayment) -> bool:
         """Insert a payment; False if its reference or key is taken."""
@@ -116,14 +173,21 @@ class Store(Protocol):
         """Let a client look, if none did lately and nobody is at the attempt."""
         ...
 
+    async def note_resend(self, *, due: DueAttempt, at: datetime) -> bool:
+        """Note that the charge is about to leave once more; False if the lease is somebody else's by now."""
+        ...
+
     async def renew_lease(self, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None) -> bool:
         """Hold on to a lease, and move the check if a moment is given; False if the lease is somebody else's by now."""
         ...
 
     async def release_attempt(
-        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None, counted: bool = True
     ) -> bool:
-        """Give a lease back; the check moves unless somebody moved it meanwhile. None leaves a value as it is."""
+        """Give a lease back; the check moves unless somebody moved it meanwhile. None leaves a value as it is.
+
+        Not `counted`: it was no check, nobody was asked.
+        """
         ...
 
     async def open_review(self, call: ReviewCall) -> bool:

@@ -11,6 +11,7 @@ from paymux_core.errors import Refused
 from paymux_core.phases import DueAttempt
 from paymux_core.records import Attempt, Payment
 from paymux_core.transitions import ATTEMPT_CLOSED
+from paymux_flows.attempting import candidate_of
 from paymux_flows.deps import Deps
 from paymux_flows.reconcile import ask, stop
 
@@ -29,10 +30,27 @@ async def look_now(merchant_id: UUID, payment_id: UUID, deps: Deps) -> Payment:
         at=now,
         not_looked_since=now - timedelta(seconds=deps.clocks.look_interval),
     )
-    if not may_look:
+    if not may_look or not await _has_its_turn(payment, attempt, deps):
         return payment
     await ask(merchant_id, payment_id, attempt.number, deps, actor="api:look")
     return await _loaded(merchant_id, payment_id, deps)
+
+
+async def _has_its_turn(payment: Payment, attempt: Attempt, deps: Deps) -> bool:
+    """Wait for a place among the look-ups of the account; without one soon the worker's check has to do."""
+    candidate = await candidate_of(payment, attempt, deps)
+    if candidate is None:
+        return False
+    wait_seconds = await deps.store.lookups.place(
+        merchant_id=payment.merchant_id,
+        account_id=candidate.account_id,
+        per_second=candidate.capabilities.lookups_per_second,
+        at=deps.clock.now(),
+        alone=True,
+    )
+    if wait_seconds:
+        await deps.sleep(wait_seconds)
+    return wait_seconds is not None
 
 
 async def stop_now(payment: Payment, deps: Deps, *, actor: str) -> Payment:

@@ -1,6 +1,8 @@
 """Phase 2: where an outcome becomes state. One function for confirm, look-ups and fences alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,8 +13,8 @@ from paymux_core.connector import Caching
 from paymux_core.errors import Overloaded
 from paymux_core.events import Told, events_of
 from paymux_core.exchange import Interaction
-from paymux_core.outcomes import Authorized, Captured, Outcome, Unknown
-from paymux_core.phases import NewLateCharge, NewReview, PaymentEvent, PhaseTwo
+from paymux_core.outcomes import Authorized, Captured, Outcome, pause_seconds_asked
+from paymux_core.phases import NewLateCharge, NewReview, PaymentEvent, PhaseTwo, ReviewResolution
 from paymux_core.records import Attempt, LateCharge, OpenReview, Payment
 from paymux_core.resolution import Finding, Resolution, resolve
 from paymux_core.routing import Candidate, Choice
@@ -21,14 +23,33 @@ from paymux_flows.deps import Deps
 from paymux_flows.views import render_attempt, render_payment
 
 _ATTEMPT_FAILED = "attempt.failed"
+_REVIEW_RESOLVED = "payment.review_resolved"
+_ACTED = "review."
+"""What a person did, in their own words: `review.mark_failed`."""
 ROUNDS_MAX = 10
 """Each round lost means that somebody else moved the payment; ten in a row means something is wrong."""
+
+
+class Resolving(Struct, frozen=True, gc=False):
+    """A person's action on an open review: it is resolved in the commit in which what the action says holds.
+
+    `document` is kept in the log beside it.
+    """
+
+    review_id: UUID
+    action: str
+    document: bytes
+    resolution: Callable[[datetime], ReviewResolution]
+    holds: Callable[[Resolution, Outcome], bool]
+    voids: Sequence[UUID] = ()
+    """Late charges that are closed with it."""
 
 
 class Report(Struct, frozen=True, gc=False):
     """What was asked of which attempt, by whom, and what came back.
 
-    `inline`: whoever records this will also make the call of a next attempt at once.
+    `inline`: whoever records this will also make the call of a next attempt at once. `unknown_deadline_seconds`: the
+    gateway's.
     """
 
     payment: Payment
@@ -40,6 +61,8 @@ class Report(Struct, frozen=True, gc=False):
     actor: str
     request_id: str
     inline: bool = False
+    unknown_deadline_seconds: int = 3600
+    resolving: Resolving | None = None
 
 
 class Recorded(Struct, frozen=True, gc=False):
@@ -53,6 +76,8 @@ class Recorded(Struct, frozen=True, gc=False):
     same_account: bool = False
     sent_at: float = 0.0
     """Before the commit was sent, in seconds on the monotonic clock."""
+    resolved: bool = False
+    """A person's action on a review was written with it."""
 
 
 async def record_outcome(report: Report, deps: Deps) -> Recorded:
@@ -67,7 +92,8 @@ async def record_outcome(report: Report, deps: Deps) -> Recorded:
         if await deps.store.record_outcome(phase):
             candidate = None if choice is None else choice.candidate
             again = choice is not None and choice.reason == "same_account_again"
-            return Recorded(_as_written(phase), _body(phase), phase.opened, candidate, again, sent_at)
+            by_person = phase.resolution is not None
+            return Recorded(_as_written(phase), _body(phase), phase.opened, candidate, again, sent_at, by_person)
         loaded = await deps.store.load_payment(payment.merchant_id, payment.id)
         assert loaded is not None, "a payment is never deleted"
         payment = loaded
@@ -97,9 +123,13 @@ async def _phase_two(payment: Payment, report: Report, deps: Deps) -> tuple[Phas
         now=now,
         jitter=deps.rng.uniform(),
         retry_account=True,
-        retry_after_seconds=report.outcome.retry_after_seconds if isinstance(report.outcome, Unknown) else None,
+        retry_after_seconds=pause_seconds_asked(report.outcome),
+        unknown_deadline_seconds=report.unknown_deadline_seconds,
     )
     resolution = resolve(payment, report.number, finding, clocks=deps.clocks)
+    if report.resolving is not None:
+        # Where a person is at it nothing further is charged.
+        resolution = resolve(payment, report.number, replace(finding, retry_account=False), clocks=deps.clocks)
     if not resolution.moves_on:
         return _written(payment, resolution, None, report, deps), None
     # Only here: an answer about money is never held up by the list of accounts.
@@ -122,6 +152,9 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
     now = resolution.attempt.updated_at
     verdict = resolution.verdict
     told = list(events_of(before, resolution.payment, resolution.attempt, verdict))
+    resolving = _resolving(before, resolution, report)
+    if resolving is not None:
+        told = _told_by_person(told, resolving)
     unmoved = PhaseTwo(
         before=before,
         after=before,
@@ -137,18 +170,45 @@ def _written(before: Payment, resolution: Resolution, opened: Attempt | None, re
     review = None if verdict.review is None else NewReview(deps.ids.new(), verdict.review, report.number)
     late = _late_charge(report, resolution, deps) if verdict.late else None
     after_ = replace(
-        _payment_written(resolution, opened, review, late),
+        _payment_written(resolution, opened, review, late, resolving),
         version=before.version + 1,
         event_position=before.event_position + len(told),
         event_sequence=before.event_sequence + sum(event.public for event in told),
         updated_at=now,
     )
-    events = tuple(_numbered(before, after_, resolution, told))
+    events = tuple(_numbered(before, after_, resolution, told, resolving))
     ended = before.finalized_at is None and after_.finalized_at is not None
     final = next((event.position for event in events if event.to_status is not None), None) if ended else None
     return replace(
-        unmoved, after=after_, events=events, final_position=final, opened=opened, review=review, late_charge=late
+        unmoved,
+        after=after_,
+        events=events,
+        final_position=final,
+        opened=opened,
+        review=review,
+        late_charge=late,
+        resolution=None if resolving is None else _resolution(resolving, now),
     )
+
+
+def _resolving(before: Payment, resolution: Resolution, report: Report) -> Resolving | None:
+    """Give the person's action if its review is still open and what it says holds with this commit."""
+    resolving = report.resolving
+    if resolving is None or not any(review.id == resolving.review_id for review in before.reviews):
+        return None
+    return resolving if resolving.holds(resolution, report.outcome) else None
+
+
+def _resolution(resolving: Resolving, now: datetime) -> ReviewResolution:
+    return replace(resolving.resolution(now), voided_late_charges=resolving.voids)
+
+
+def _told_by_person(told: Sequence[Told], resolving: Resolving) -> list[Told]:
+    """Say who closed the review: the person, though the gateway's answer alone would have closed it too."""
+    kept = [event for event in told if event.type != _REVIEW_RESOLVED]
+    voided = [Told("payment.late_charge_resolved", "voided", public=True) for _ in resolving.voids]
+    action = Told(f"{_ACTED}{resolving.action}", resolving.action, public=False)
+    return [action, *kept, *voided, Told(_REVIEW_RESOLVED, resolving.action, public=True)]
 
 
 def _payment_written(
@@ -156,9 +216,14 @@ def _payment_written(
     opened: Attempt | None,
     review: NewReview | None,
     late: NewLateCharge | None,
+    resolving: Resolving | None,
 ) -> Payment:
     payment = resolution.payment
     now = resolution.attempt.updated_at
+    if resolving is not None:
+        left = tuple(open_ for open_ in payment.reviews if open_.id != resolving.review_id)
+        charges = tuple(replace(c, status="voided") if c.id in resolving.voids else c for c in payment.late_charges)
+        payment = replace(payment, reviews=left, late_charges=charges)
     if opened is not None:
         payment = replace(payment, attempts=(*payment.attempts, opened), gateway=opened.gateway)
     if review is not None:
@@ -172,7 +237,9 @@ def _payment_written(
     return payment
 
 
-def _numbered(before: Payment, after_: Payment, resolution: Resolution, told: Sequence[Told]) -> Iterator[PaymentEvent]:
+def _numbered(
+    before: Payment, after_: Payment, resolution: Resolution, told: Sequence[Told], resolving: Resolving | None
+) -> Iterator[PaymentEvent]:
     position, sequence = before.event_position, before.event_sequence
     for event in told:
         position += 1
@@ -180,6 +247,8 @@ def _numbered(before: Payment, after_: Payment, resolution: Resolution, told: Se
         body: bytes | None = None
         if event.public:
             body = render_attempt(resolution.attempt) if event.type == _ATTEMPT_FAILED else render_payment(after_)
+        elif resolving is not None and event.type.startswith(_ACTED):
+            body = resolving.document
         yield PaymentEvent(
             position=position,
             sequence=sequence if event.public else None,

@@ -15,15 +15,15 @@ from paymux_core.records import Attempt, LastError, LateCharge, Payment, Payment
 from paymux_core.transitions import AttemptStatus, PaymentStatus
 
 
-def _one_of(names: Iterable[str]) -> msgspec.Meta:
+def one_of(names: Iterable[str]) -> msgspec.Meta:
     """Tell the document what the values are; the text itself is our own and not checked again."""
     return msgspec.Meta(extra_json_schema={"enum": list(names)})
 
 
-PaymentStatusText = Annotated[str, _one_of(PaymentStatus)]
-AttemptStatusText = Annotated[str, _one_of(AttemptStatus)]
-DeclineCodeText = Annotated[str, _one_of(DeclineCode)]
-AdviceText = Annotated[str, _one_of(Advice)]
+PaymentStatusText = Annotated[str, one_of(PaymentStatus)]
+AttemptStatusText = Annotated[str, one_of(AttemptStatus)]
+DeclineCodeText = Annotated[str, one_of(DeclineCode)]
+AdviceText = Annotated[str, one_of(Advice)]
 
 
 class PaymentMethodView(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class AttemptView(msgspec.Struct, frozen=True):
     """One try through one gateway account."""
 
     id: str
-    object: Annotated[str, _one_of(["attempt"])]
+    object: Annotated[str, one_of(["attempt"])]
     payment_id: str
     number: int
     gateway: str
@@ -122,11 +122,11 @@ class PaymentView(msgspec.Struct, frozen=True):
     """A payment, as every answer and event shows it."""
 
     id: str
-    object: Annotated[str, _one_of(["payment"])]
+    object: Annotated[str, one_of(["payment"])]
     amount: int
     currency: str
     status: PaymentStatusText
-    capture_method: Annotated[str, _one_of(["automatic", "manual"])]
+    capture_method: Annotated[str, one_of(["automatic", "manual"])]
     amount_capturable: int
     amount_captured: int
     amount_refunded: int

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from paymux_core.phases import StoredKey
+import asyncpg
+
+from paymux_core.phases import AnsweredKey, StoredKey
 from paymux_postgres import queries
-from paymux_postgres.bodies import unpack_body
+from paymux_postgres.bodies import pack_body, unpack_body
 from paymux_postgres.connections import Lane, Row
 
 SQL = queries.load(__file__)
@@ -29,12 +31,28 @@ def _read_key(row: Row) -> StoredKey:
         success_status=row["success_status"],
         response_status=row["response_status"],
         body=None if row["body"] is None else unpack_body(row["body"]),
+        location=row["response_location"],
     )
 
 
-async def find_keys(lane: Lane, keys: Sequence[tuple[UUID, str]]) -> dict[int, tuple[UUID, bytes]]:
+async def find_keys(lane: Lane, keys: Sequence[tuple[UUID, str]]) -> dict[int, tuple[UUID | None, bytes]]:
     """Look which keys exist: index in `keys` → (payment, request hash)."""
     rows = await lane.fetch(
         SQL["find_keys"], list(range(len(keys))), [merchant for merchant, _ in keys], [key for _, key in keys]
     )
     return {row["ord"]: (row["payment_id"], row["request_hash"]) for row in rows}
+
+
+async def insert_answered_key(connection: asyncpg.Connection, merchant_id: UUID, key: AnsweredKey) -> None:
+    """Keep an answer in the caller's transaction. Raises: UniqueViolationError if the key was used meanwhile."""
+    await connection.execute(
+        SQL["insert_answered_key"],
+        merchant_id,
+        key.idempotency_key,
+        key.request_hash,
+        key.answered_at,
+        key.response_status,
+        pack_body(key.body),
+        key.location,
+        key.expires_at,
+    )

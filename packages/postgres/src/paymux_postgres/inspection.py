@@ -25,6 +25,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicEvent:
+    """An event of a payment; `waits`: a delivery of it did not succeed yet."""
+
+    payment_id: UUID
+    sequence: int
+    waits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Suspicion:
     """A payment that breaks a rule, and how."""
 
@@ -36,6 +45,18 @@ async def list_standings(pool: Pool) -> list[Standing]:
     """List where every payment stands."""
     rows = await pool.fetch(SQL["list_standings"])
     return [Standing(*row.values()) for row in rows]
+
+
+async def list_public_events(pool: Pool) -> list[PublicEvent]:
+    """List every event that merchants are told of."""
+    rows = await pool.fetch(SQL["list_public_events"])
+    return [PublicEvent(*row.values()) for row in rows]
+
+
+async def count_deliveries_due(pool: Pool, *, by: datetime) -> int:
+    """Count the deliveries that are due by a moment."""
+    rows = await pool.fetch(SQL["count_deliveries_due"], by)
+    return int(rows[0]["due"])
 
 
 async def list_ends_left(pool: Pool, *, final: Collection[str]) -> list[Suspicion]:

@@ -5,6 +5,19 @@ select p.id, p.status, p.version, p.amount, p.currency, p.customer_reference,
         where r.merchant_id = p.merchant_id and r.payment_id = p.id and r.status = 'open') as open_review
 from payments p
 
+-- list_public_events --
+-- Every event that merchants are told of, and whether a delivery of it is still to be tried, or is a dead letter.
+select e.payment_id, e.sequence,
+       exists (select from webhook_deliveries d
+               where d.merchant_id = e.merchant_id and d.event_id = e.payment_id and d.position = e.position
+                 and d.status <> 'succeeded') as waits
+from payment_events e
+where e.sequence is not null
+
+-- count_deliveries_due --
+-- How many deliveries are due by $1.
+select count(*) as due from webhook_deliveries where next_try_at <= $1
+
 -- list_ends_left --
 -- What the log tells of a payment's status after it had one of the final ones ($1). On a healthy book: nothing.
 select later.payment_id, later.position, ended.to_status as ended_as, later.to_status

@@ -1,10 +1,14 @@
+-- invariant_names --
+-- Name what can be asked of the book.
+select name from inv.names() as name
+
 -- recent_violations --
--- What is broken among payments born since $2 and among those that somebody still asks about, at most $3 rows.
--- Locks: none.
-select v.invariant, v.merchant_id, v.payment_id, v.detail
-from inv.all_violations($1) v
-where v.payment_id >= $2
-   or exists (select from payment_attempts a
-              where a.merchant_id = v.merchant_id and a.payment_id = v.payment_id and a.next_check_at is not null)
-order by v.invariant, v.merchant_id, v.payment_id
-limit $3
+-- What breaks one invariant ($1) among payments born since $3 and among those that somebody still asks about, at most $4
+-- rows. Locks: none.
+select v.merchant_id, v.payment_id, v.detail from inv.recent_violations($1, $2, $3, $4) v
+order by v.merchant_id, v.payment_id, v.detail
+
+-- violations --
+-- What breaks one invariant ($1) in the whole book. Reads all of it: not for a request. Locks: none.
+select v.merchant_id, v.payment_id, v.detail from inv.recent_violations($1, $2, '00000000-0000-0000-0000-000000000000', null) v
+order by v.merchant_id, v.payment_id, v.detail

@@ -13,6 +13,10 @@ class CommitUnknown(Exception):
     """The connection went away before the answer came: the statement may have committed."""
 
 
+class RolledBack(Exception):
+    """What was begun is undone: it is raised inside a transaction, for that alone."""
+
+
 @contextlib.contextmanager
 def loss_is_a_refusal() -> Iterator[None]:
     """Refuse where a lost answer is not worth a second look: whatever was committed mends itself."""

@@ -26,7 +26,7 @@ _LOCK = 7_296_886_120_001
 _LOCK_PAUSE_SECONDS = 0.2
 _LOCK_WAIT_SECONDS = 60
 
-_IN_EPOCHS = ("payment_events", "merchant_events")
+_IN_EPOCHS = ("payment_events", "merchant_events", "gateway_interactions")
 """Tables whose rows are read in the order of their transactions."""
 
 _BY_HAND: LiteralString = """

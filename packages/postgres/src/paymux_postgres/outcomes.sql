@@ -42,10 +42,8 @@ noted as (
               response, response_sha256, http_status, bytes_sent, transport_error, gateway_request_id, outcome,
               sent_at, duration_ms, provider_payment_id)
     join locked l on l.ord = n.ord
-    -- The payment is locked, so nobody inserts the same beside us; a conflict clause would be one record more in the log.
-    -- A scalar and not an anti-join: on an empty table the planner joins by a part of the key and reads all of it each time.
-    where (select true from gateway_interactions g
-           where g.merchant_id = l.merchant_id and g.payment_id = l.payment_id and g.id = n.id) is null
+    -- A repeat after a lost answer changes nothing. Asking before would open every month's partition, each time.
+    on conflict (merchant_id, payment_id, id) do nothing
 ),
 settled as (
     update payment_attempts a
@@ -80,7 +78,8 @@ moved as (
         updated_at = l.recorded_at
     from settled l
     where l.changes_payment and p.merchant_id = l.merchant_id and p.id = l.payment_id and p.version = l.version
-    returning l.ord, l.attempt_number, l.next_attempt_number, l.actor, l.request_id, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at
+    returning l.ord, l.attempt_number, l.next_attempt_number, l.actor, l.request_id, p.merchant_id, p.id, p.status, p.finalized_at, p.updated_at,
+              p.livemode
 ),
 told as (
     insert into payment_events (merchant_id, payment_id, position, sequence, type, from_status, to_status,
@@ -91,6 +90,17 @@ told as (
                 $64::bytea[])
         as e (ord, position, sequence, type, from_status, to_status, reason, body)
     join moved m on m.ord = e.ord
+),
+delivered as (
+    insert into webhook_deliveries (merchant_id, event_id, position, endpoint_number, status, next_try_at, created_at)
+    select m.merchant_id, m.id, e.position, w.number, 'pending', m.updated_at, m.updated_at
+    from moved m
+    -- Endpoints first: without any, no event is looked at again.
+    cross join lateral (
+        select w.number, w.event_types from webhook_endpoints w
+        where w.merchant_id = m.merchant_id and w.livemode = m.livemode and w.status = 'enabled' offset 0) w
+    join unnest($57::integer[], $58::integer[], $59::integer[], $60::text[]) as e (ord, position, sequence, type) on e.ord = m.ord
+    where e.sequence is not null and (w.event_types is null or e.type = any (w.event_types))
 ),
 opened as (
     insert into payment_attempts (merchant_id, payment_id, number, gateway, gateway_account_id, status, amount, currency,
@@ -116,7 +126,7 @@ answered as (
     update reviews r
     set status = 'resolved', resolved_at = m.updated_at, resolution = 'gateway_answered', actor = 'gateway'
     from moved m
-    where m.finalized_at is not null and r.merchant_id = m.merchant_id and r.payment_id = m.id and r.status = 'open'
+    where m.finalized_at is not null and r.merchant_id = m.merchant_id and r.payment_id = m.id and r.is_open
       and array_position($68::text[], r.reason) is not null
 ),
 charged_late as (

@@ -13,6 +13,9 @@ from paymux_postgres.connections import Lane, Pool, Row
 
 SQL = queries.load(__file__)
 
+LONGEST_OVERDUE = 500
+"""Among how many the oldest deadline is looked for: as many rows are read by each claim while there is a backlog."""
+
 
 def phase_one_columns(items: Sequence[PhaseOne]) -> tuple[list[object], ...]:
     """Turn phase-1 items into the columns of `open_attempts`."""
@@ -66,7 +69,7 @@ async def remember_provider_payment(
 
 
 async def claim_due_attempts(pool: Pool, claim: Claim) -> list[DueAttempt]:
-    """Lease due attempts, longest overdue first. Locks: attempts, skipping what others hold."""
+    """Lease due attempts, deadlines that were reached first. Locks: attempts, skipping what others hold."""
     async with pool.connection() as connection:
         rows = await connection.fetch(
             SQL["claim_due_attempts"],
@@ -75,6 +78,7 @@ async def claim_due_attempts(pool: Pool, claim: Claim) -> list[DueAttempt]:
             claim.lease_expires_at,
             claim.limit,
             list(claim.busy_accounts),
+            LONGEST_OVERDUE,
         )
     return _claimed(rows, claim)
 
@@ -98,6 +102,7 @@ def _claimed(rows: Sequence[Row], claim: Claim) -> list[DueAttempt]:
             gateway_account_id=row["gateway_account_id"],
             unfinished_checks=row["unfinished_checks"],
             due_at=row["next_check_at"],
+            deadline_at=row["processing_deadline_at"],
         )
         for row in rows
     ]
@@ -130,6 +135,15 @@ async def note_look(
     return bool(rows)
 
 
+async def note_resend(pool: Pool, *, due: DueAttempt, at: datetime) -> bool:
+    """Note that a charge is about to leave once more; False for a stale token. Locks: attempt."""
+    async with pool.connection() as connection:
+        rows = await connection.fetch(
+            SQL["note_resend"], due.merchant_id, due.payment_id, due.number, due.lease_token, at
+        )
+    return bool(rows)
+
+
 async def renew_lease(
     pool: Pool, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None
 ) -> bool:
@@ -148,7 +162,7 @@ async def renew_lease(
 
 
 async def release_attempt(
-    pool: Pool, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+    pool: Pool, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None, counted: bool
 ) -> bool:
     """Give a lease back; False for a stale token. Locks: attempt."""
     async with pool.connection() as connection:
@@ -161,6 +175,7 @@ async def release_attempt(
             next_check_at,
             None if next_check_at is None else due.due_at,
             unfinished_checks,
+            0 if counted else 1,
         )
     return bool(rows)
 

@@ -25,11 +25,13 @@ locked as (
 moved as (
     update payments p
     set status = 'processing', payment_method = l.payment_method::jsonb,
+        born_payment_method = case when p.payment_method is distinct from l.payment_method::jsonb
+                                   then coalesce(p.payment_method, 'null') end,
         processing_deadline_at = l.processing_deadline_at, gateway = l.gateway, event_position = p.event_position + 1,
         event_sequence = p.event_sequence + 1, version = p.version + 1, updated_at = l.created_at
     from locked l
     where p.merchant_id = l.merchant_id and p.id = l.payment_id and p.status = 'requires_confirmation'
-    returning p.amount, p.currency, p.version, p.event_position, p.event_sequence, l.*
+    returning p.amount, p.currency, p.livemode, p.version, p.event_position, p.event_sequence, l.*
 ),
 opened as (
     insert into payment_attempts (merchant_id, payment_id, number, gateway, gateway_account_id, status, amount, currency,
@@ -54,6 +56,14 @@ told as (
     select merchant_id, payment_id, event_position, event_sequence, 'payment.processing', 'requires_confirmation',
            'processing', 1, actor, 'confirmed', request_id, created_at
     from moved
+),
+delivered as (
+    insert into webhook_deliveries (merchant_id, event_id, position, endpoint_number, status, next_try_at, created_at)
+    select m.merchant_id, m.payment_id, m.event_position, w.number, 'pending', m.created_at, m.created_at
+    from moved m cross join lateral (
+        select w.number from webhook_endpoints w
+        where w.merchant_id = m.merchant_id and w.livemode = m.livemode and w.status = 'enabled'
+          and (w.event_types is null or 'payment.processing' = any (w.event_types)) offset 0) w
 )
 select payment_id from moved
 
@@ -70,22 +80,33 @@ where merchant_id = $1 and payment_id = $2 and number = $3 and finished_at is nu
 returning provider_payment_id
 
 -- claim_due_attempts --
--- Lease the attempts whose check is due, longest overdue first; what another worker holds is skipped, and so is what
--- claim_suspect leases.
+-- Lease attempts whose check is due. Of the longest overdue those go first whose payment's deadline was reached, the oldest
+-- deadline first; then the longest overdue. So nothing waits for ever: what is passed over becomes the longest overdue. An
+-- attempt that was not looked at since its deadline was due at it, so that it is found among them.
+-- What another worker holds is skipped, and so is what claim_suspect leases. Locks: the attempts it leases, no payment.
 update payment_attempts a
 set lease_token = $2, lease_expires_at = $3, check_count = a.check_count + 1,
     unfinished_checks = least(a.unfinished_checks + 1, 1000)
 from (
-    select merchant_id, payment_id, number from payment_attempts
-    where next_check_at <= $1 and (lease_expires_at is null or lease_expires_at <= $1)
-      and not (lease_token is not null and unfinished_checks >= 2)
-      and gateway_account_id <> all ($5::uuid[])
-    order by next_check_at
+    select o.merchant_id, o.payment_id, o.number, p.processing_deadline_at
+    from (select merchant_id, payment_id, number from payment_attempts
+          where next_check_at <= $1 and (lease_expires_at is null or lease_expires_at <= $1)
+            and not (lease_token is not null and unfinished_checks >= 2)
+            and gateway_account_id <> all ($5::uuid[])
+          order by next_check_at
+          limit $6) longest
+    join payment_attempts o
+        on o.merchant_id = longest.merchant_id and o.payment_id = longest.payment_id and o.number = longest.number
+    join payments p on p.merchant_id = o.merchant_id and p.id = o.payment_id
+    -- Once more, on the row that is locked: another worker may have had it since.
+    where o.next_check_at <= $1 and (o.lease_expires_at is null or o.lease_expires_at <= $1)
+    order by case when p.processing_deadline_at <= $1 then p.processing_deadline_at end nulls last, o.next_check_at
     limit $4
-    for update skip locked
+    for update of o skip locked
 ) due
 where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number
-returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at
+returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at,
+          due.processing_deadline_at
 
 -- claim_suspect --
 -- Lease one due attempt whose last owners were never heard of again: it may be what ended them, or was only beside that.
@@ -101,7 +122,8 @@ from (
     for update skip locked
 ) due
 where a.merchant_id = due.merchant_id and a.payment_id = due.payment_id and a.number = due.number
-returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at
+returning a.merchant_id, a.payment_id, a.number, a.gateway_account_id, a.check_count, a.unfinished_checks, a.next_check_at,
+          null::timestamptz as processing_deadline_at
 
 -- claim_attempt --
 -- Lease one attempt for what a client wants done at once, unless somebody holds it. It is no check: the worker's pauses do
@@ -115,14 +137,25 @@ returning a.number
 
 -- note_look --
 -- Let a client have the gateway asked, if none did since $5, and nobody is at the attempt: our own call may be running.
--- It takes no lease: however often clients look, the worker's check finds the attempt free.
+-- It takes no lease: however often clients look, the worker's check finds the attempt free. An earlier attempt's look
+-- counts too: the limit is the payment's.
 update payment_attempts a
 set looked_at = $4
 where a.merchant_id = $1 and a.payment_id = $2 and a.number = $3
   and a.status <> 'started' and a.next_check_at is not null
+  and not exists (select from payment_attempts o
+                  where o.merchant_id = a.merchant_id and o.payment_id = a.payment_id and o.looked_at > $5)
   and (a.looked_at is null or a.looked_at <= $5)
   and (a.lease_expires_at is null or a.lease_expires_at <= $4)
 returning a.number
+
+-- note_resend --
+-- Note that a charge is about to leave once more, under the lease of a check: if its process dies, the next check knows.
+-- A stale token updates nothing.
+update payment_attempts
+set sending_since = $5
+where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4 and finished_at is null
+returning number
 
 -- renew_lease --
 -- Hold on to an attempt whose check takes long, or may be the end of its process: then its check moves first ($6).
@@ -134,8 +167,9 @@ returning number
 
 -- release_attempt --
 -- Give a lease back; a stale token updates nothing. The check moves to $5 unless somebody else moved it since the claim ($6).
+-- Where nobody was asked ($8 is 1) the claim's count is taken back.
 update payment_attempts
-set lease_token = null, lease_expires_at = null, unfinished_checks = coalesce($7, unfinished_checks),
+set check_count = greatest(check_count - $8, 0), lease_token = null, lease_expires_at = null, unfinished_checks = coalesce($7, unfinished_checks),
     next_check_at = case when next_check_at = $6 then $5 else next_check_at end
 where merchant_id = $1 and payment_id = $2 and number = $3 and lease_token = $4
 returning number
@@ -162,11 +196,19 @@ moved as (
         updated_at = $6
     from reviewed r
     where p.merchant_id = r.merchant_id and p.id = r.payment_id and ($9::integer is null or p.version = $9)
-    returning p.merchant_id, p.id, p.event_position, p.event_sequence
+    returning p.merchant_id, p.id, p.event_position, p.event_sequence, p.livemode
 ),
 told as (
     insert into payment_events (merchant_id, payment_id, position, sequence, type, attempt_number, actor, reason, body,
                                 recorded_at)
     select m.merchant_id, m.id, m.event_position, m.event_sequence, 'payment.needs_review', $4, $7, $5, $8, $6 from moved m
+),
+delivered as (
+    insert into webhook_deliveries (merchant_id, event_id, position, endpoint_number, status, next_try_at, created_at)
+    select m.merchant_id, m.id, m.event_position, w.number, 'pending', $6, $6
+    from moved m cross join lateral (
+        select w.number from webhook_endpoints w
+        where w.merchant_id = m.merchant_id and w.livemode = m.livemode and w.status = 'enabled'
+          and (w.event_types is null or 'payment.needs_review' = any (w.event_types)) offset 0) w
 )
 select id from moved

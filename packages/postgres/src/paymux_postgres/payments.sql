@@ -1,6 +1,7 @@
 -- create_payments --
 -- Insert new payments with their first event, and the keys they came with; one statement for all creates of a batch.
 -- A reference that is held, or a key that exists, drops its input: whoever is not in the answer is told why by a read.
+-- `offset 0` keeps the planner from beginning with the endpoints of all merchants; so does it in every such statement.
 with inp as (
     select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::smallint[], $6::text[], $7::boolean[],
                          $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::boolean[], $14::text[],
@@ -24,7 +25,7 @@ born as (
            f.off_session, f.metadata::jsonb, 1, 1, 1, f.created_at, f.created_at
     from free f
     on conflict (merchant_id, reference) where reference_held do nothing
-    returning merchant_id, id
+    returning merchant_id, id, livemode, created_at
 ),
 claimed as (
     -- No conflict clause: a clash rolls the batch back, and its items run one by one.
@@ -40,6 +41,14 @@ told as (
     select f.merchant_id, f.id, 1, 1, 'payment.created', 'requires_confirmation', f.actor, 'created', f.request_id,
            f.created_at
     from free f join born b on b.merchant_id = f.merchant_id and b.id = f.id
+),
+delivered as (
+    insert into webhook_deliveries (merchant_id, event_id, position, endpoint_number, status, next_try_at, created_at)
+    select b.merchant_id, b.id, 1, w.number, 'pending', b.created_at, b.created_at
+    from born b cross join lateral (
+        select w.number from webhook_endpoints w
+        where w.merchant_id = b.merchant_id and w.livemode = b.livemode and w.status = 'enabled'
+          and (w.event_types is null or 'payment.created' = any (w.event_types)) offset 0) w
 )
 select id from born
 
@@ -99,7 +108,7 @@ with moved as (
         event_sequence = event_sequence + 1, final_position = event_position + 1, version = version + 1,
         updated_at = $4, finalized_at = $4
     where merchant_id = $1 and id = $2 and status = 'requires_confirmation' and version = $5
-    returning merchant_id, id, event_position, event_sequence
+    returning merchant_id, id, event_position, event_sequence, livemode
 ),
 claimed as (
     insert into idempotency_keys (merchant_id, idempotency_key, request_hash, payment_id, owned_until, finished_at,
@@ -112,6 +121,14 @@ told as (
     select m.merchant_id, m.id, m.event_position, m.event_sequence, 'payment.canceled', 'requires_confirmation',
            'canceled', $9, $3, $10, $11, $4
     from moved m
+),
+delivered as (
+    insert into webhook_deliveries (merchant_id, event_id, position, endpoint_number, status, next_try_at, created_at)
+    select m.merchant_id, m.id, m.event_position, w.number, 'pending', $4, $4
+    from moved m cross join lateral (
+        select w.number from webhook_endpoints w
+        where w.merchant_id = m.merchant_id and w.livemode = m.livemode and w.status = 'enabled'
+          and (w.event_types is null or 'payment.canceled' = any (w.event_types)) offset 0) w
 )
 select event_position from moved
 

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from paymux_core.records import Attempt, LateCharge, OpenReview, Payment, PaymentMethod
 from paymux_core.transitions import AttemptStatus, PaymentStatus
+from paymux_core.webhooks import LoggedEvent
 from paymux_postgres import documents
+from paymux_postgres.bodies import unpack_body
 from paymux_postgres.connections import Row
 
 
@@ -54,6 +56,37 @@ def read_payment(
     )
 
 
+def read_event(row: Row) -> LoggedEvent:
+    """Build an event from its row, and from its payment and first attempt where it has no body."""
+    payment = row["payment"]
+    born: PaymentMethod | None = None
+    if payment is not None:
+        born = documents.read_method(_born_method(payment))
+    return LoggedEvent(
+        merchant_id=row["merchant_id"],
+        subject=row["event_id"],
+        position=row["position"],
+        type=row["type"],
+        sequence=row["sequence"],
+        livemode=row["livemode"],
+        recorded_at=row["recorded_at"],
+        body=None if row["body"] is None else unpack_body(row["body"]),
+        payment=(
+            None
+            if payment is None
+            else read_payment(payment, attempts=() if row["attempt"] is None else (row["attempt"],))
+        ),
+        born_method=born,
+    )
+
+
+def _born_method(payment: Row) -> str | None:
+    """Give the method a payment was born with: the one it has, unless a confirm brought another."""
+    born: str | None = payment["born_payment_method"]
+    method: str | None = payment["payment_method"] if born is None else born
+    return None if method == "null" else method
+
+
 def read_attempt(row: Row) -> Attempt:
     """Build an attempt from its row."""
     return Attempt(
@@ -83,6 +116,7 @@ def read_attempt(row: Row) -> Attempt:
         fence_count=row["fence_count"],
         check_count=row["check_count"],
         last_request_at=row["last_request_at"],
+        sending_since=row["sending_since"],
         watch_until=row["watch_until"],
         finished_at=row["finished_at"],
     )

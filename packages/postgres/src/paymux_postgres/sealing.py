@@ -39,3 +39,13 @@ class Sealer:
 
 def _associated(merchant_id: UUID, object_id: UUID, field: str) -> bytes:
     return b"|".join((merchant_id.bytes, object_id.bytes, field.encode()))
+
+
+def open_secret(sealer: Sealer, sealed: bytes, *, merchant_id: UUID, endpoint_id: UUID) -> str:
+    """Open what signs the events of an endpoint. Raises: cryptography.exceptions.InvalidTag."""
+    return sealer.open(sealed, merchant_id=merchant_id, object_id=endpoint_id, field="secret")["secret"]
+
+
+def seal_secret(sealer: Sealer, secret: str, *, merchant_id: UUID, endpoint_id: UUID) -> bytes:
+    """Seal it; the secret before it is the same field, as the one becomes the other."""
+    return sealer.seal({"secret": secret}, merchant_id=merchant_id, object_id=endpoint_id, field="secret")

@@ -24,8 +24,13 @@ class ServerUnfit(Exception):
 async def check_server(connection: asyncpg.Connection) -> None:
     """Refuse a server or login on which the guarantees do not hold. Raises: ServerUnfit."""
     server = await read_server(connection)
-    if findings := list(_findings(server)):
-        raise ServerUnfit("\n".join(findings))
+    if found := list(findings(server)):
+        raise ServerUnfit("\n".join(found))
+    warn_of_minor(server)
+
+
+def warn_of_minor(server: Mapping[str, object]) -> None:
+    """Warn of a server that is too old in its minor version; that is no reason to stop."""
     if not minor_is_current(int(str(server["version"]))):
         # Nothing here sends a MERGE; whoever has our login and does, is not stopped on this server.
         log.warning("server.minor_too_old", reason="update it: guards do not see every MERGE")
@@ -44,7 +49,8 @@ def minor_is_current(version: int) -> bool:
     return minor >= MINORS_MIN.get(major, 0)
 
 
-def _findings(server: Mapping[str, object]) -> Iterator[str]:
+def findings(server: Mapping[str, object]) -> Iterator[str]:
+    """Find what keeps the guarantees from holding on this server, or for this login; `server` as it was read."""
     version = server["version"]
     assert isinstance(version, int)
     if version < SERVER_VERSION_MIN:

@@ -27,8 +27,10 @@ from paymux_postgres.batch import BATCH_MAX, Batcher
 from paymux_postgres.batch_keys import keys_of_create, keys_of_phase_one, keys_of_phase_two
 from paymux_postgres.batch_run import run_batch
 from paymux_postgres.connections import DatabaseSettings, Lane, Pool
-from paymux_postgres.losses import CommitUnknown, loss_is_a_refusal, once_more
+from paymux_postgres.losses import CommitUnknown, RolledBack, loss_is_a_refusal, once_more
+from paymux_postgres.reviews import ReviewStore
 from paymux_postgres.sealing import Sealer
+from paymux_postgres.sub_stores import SubStores
 
 BORN_MAX = 10_000
 """Payments that are remembered for their confirm, some 2 kB each; the oldest are forgotten, and then read."""
@@ -41,16 +43,16 @@ LOCKED_TRIES = 3
 _KeyOfPayment = tuple[UUID, UUID]
 
 
-class PostgresStore:
+class PostgresStore(SubStores):
     """Everything that is kept, in Postgres. `batch_max` 1 switches batching off, for comparison only."""
 
     def __init__(self, settings: DatabaseSettings, *, rng: Rng, sealer: Sealer, batch_max: int = BATCH_MAX) -> None:
         """Make pool, lanes and batchers; nothing is opened yet."""
+        super().__init__(settings, rng=rng, sealer=sealer, batch_max=batch_max)
         self._rng = rng
-        self.sealer = sealer
-        self.pool = Pool(settings)
         # What follows a call to a gateway never waits behind reads: money may have moved.
         self._settling = Pool(settings, connections=2, acquire_seconds=SETTLE_ACQUIRE_SECONDS)
+        self.reviews = ReviewStore(self.pool, self._settling)
         self._lanes = {name: Lane(settings) for name in ("create", "read", "key", "phase_one", "phase_two")}
         self._born: OrderedDict[_KeyOfPayment, Payment] = OrderedDict()
         self._creates: Batcher[NewPayment, bool] = Batcher(
@@ -76,6 +78,7 @@ class PostgresStore:
         """Connect. Raises: OSError, asyncpg.PostgresError."""
         await self.pool.open()
         await self._settling.open()
+        await self.inbound.open()
 
     async def close(self) -> None:
         """Finish what was submitted, then disconnect."""
@@ -83,6 +86,8 @@ class PostgresStore:
             await batcher.close()
         for lane in self._lanes.values():
             await lane.close()
+        await self.inbound.close()
+        await self.bounded.close()
         await self._settling.close()
         await self.pool.close()
 
@@ -119,8 +124,8 @@ class PostgresStore:
                     born = await payments.create_payments(connection, [new])
                     moved = await payment_attempts.open_attempts(connection, [phase]) if born else set()
                     if not moved:
-                        raise _RolledBack  # noqa: TRY301  it undoes the insert
-            except (_RolledBack, asyncpg.UniqueViolationError):
+                        raise RolledBack  # noqa: TRY301  it undoes the insert
+            except (RolledBack, asyncpg.UniqueViolationError):
                 return PhaseOneResult.NOT_MOVED
         return PhaseOneResult.MOVED
 
@@ -148,10 +153,8 @@ class PostgresStore:
     # Read ---------------------------------------------------------------------------------------------------
 
     async def read_payment(self, merchant_id: UUID, payment_id: UUID) -> Payment | None:
-        """Read a payment's row without its attempts, with whoever else reads now; one born here is given as born, once.
-
-        So it may be old: it is for a caller whose next step is a compare-and-set.
-        """
+        """Read a payment's row without its attempts, with whoever else reads now; perhaps as it was born."""
+        # One born here is given as born, once, so it may be old: for a caller whose next step is a compare-and-set.
         born = self._born.pop((merchant_id, payment_id), None)
         return born if born is not None else await self._reads.submit((merchant_id, payment_id))
 
@@ -263,6 +266,8 @@ class PostgresStore:
 
     async def record_outcome(self, phase: PhaseTwo) -> bool:
         """Run phase 2; False if the payment has moved on since `phase.before`. Raises: StorageUnavailable."""
+        if phase.resolution is not None:
+            return await self.reviews.record(phase)
         won = await self._phase_twos.submit(phase)
         if won is not None:
             return won
@@ -310,9 +315,9 @@ class PostgresStore:
     async def claim_due_attempts(self, claim: Claim) -> list[DueAttempt]:
         """Lease due attempts for a worker. Raises: StorageUnavailable; a lease that nobody knows of runs out."""
         with loss_is_a_refusal():
-            if claim.which is Which.SUSPECT:
-                return await payment_attempts.claim_suspect(self.pool, claim)
-            return await payment_attempts.claim_due_attempts(self.pool, claim)
+            suspect = claim.which is Which.SUSPECT
+            lease = payment_attempts.claim_suspect if suspect else payment_attempts.claim_due_attempts
+            return await lease(self.pool, claim)
 
     async def claim_attempt(
         self,
@@ -350,6 +355,11 @@ class PostgresStore:
                 not_looked_since=not_looked_since,
             )
 
+    async def note_resend(self, *, due: DueAttempt, at: datetime) -> bool:
+        """Note that the charge is about to leave once more. Raises: as above."""
+        with loss_is_a_refusal():
+            return await payment_attempts.note_resend(self.pool, due=due, at=at)
+
     async def renew_lease(self, *, due: DueAttempt, lease_expires_at: datetime, next_check_at: datetime | None) -> bool:
         """Hold on to a lease. Raises: as above."""
         with loss_is_a_refusal():
@@ -358,12 +368,12 @@ class PostgresStore:
             )
 
     async def release_attempt(
-        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None
+        self, *, due: DueAttempt, next_check_at: datetime | None, unfinished_checks: int | None, counted: bool = True
     ) -> bool:
         """Give a lease back. Raises: as above."""
         with loss_is_a_refusal():
             return await payment_attempts.release_attempt(
-                self.pool, due=due, next_check_at=next_check_at, unfinished_checks=unfinished_checks
+                self.pool, due=due, next_check_at=next_check_at, unfinished_checks=unfinished_checks, counted=counted
             )
 
     async def open_review(self, call: ReviewCall) -> bool:
@@ -373,13 +383,9 @@ class PostgresStore:
 
     async def recent_violations(self, *, at: datetime, born_since: UUID, limit: int) -> list[Violation]:
         """List what is broken among payments born since an id, and among open ones."""
-        return await invariants.recent_violations(self.pool, at=at, born_since=born_since, limit=limit)
+        return await invariants.recent_violations(self.bounded, at=at, born_since=born_since, limit=limit)
 
 
-class _RolledBack(Exception):
-    pass
-
-
-def _seen_after_loss(item: PhaseOne, found: tuple[UUID, bytes]) -> PhaseOneResult:
+def _seen_after_loss(item: PhaseOne, found: tuple[UUID | None, bytes]) -> PhaseOneResult:
     ours = found == (item.payment.id, item.key.request_hash)
     return PhaseOneResult.COMMITTED_UNSEEN if ours else PhaseOneResult.NOT_MOVED

@@ -31,6 +31,7 @@ from paymux_core.outcomes import (
     UnknownReason,
 )
 from paymux_testkit.hostile_answers import HostileAnswers
+from paymux_testkit.list_pages import ListPages
 from paymux_testkit.recordings import Played, Recordings, Scenario, json_answer, play
 
 __all__ = ["ConnectorConformance", "Played", "Recordings", "Scenario", "json_answer", "play"]
@@ -58,7 +59,7 @@ _NO_SENSE = {
 """Bodies of a 200 that no gateway means."""
 
 
-class ConnectorConformance(HostileAnswers):
+class ConnectorConformance(ListPages, HostileAnswers):
     """The contract. A subclass, named `Test…`, gives the four fixtures `connector`, `account`, `call`, `recordings`.
 
     The account's credentials and the call's token are to be secrets of at least eight characters.

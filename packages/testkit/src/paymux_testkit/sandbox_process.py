@@ -30,6 +30,7 @@ class SandboxSettings:
     seed: int = 0
     latency_ms: float = 0.0
     zombie_seconds: float = 45.0
+    lookup_lag_seconds: float = 0.0
     flaky_rates: Mapping[str, float] | None = None
 
 
@@ -83,6 +84,33 @@ class SandboxProcess:
         """Read what the gateways received since the start."""
         return self._rows("/book/requests", {} if payment_id is None else {"payment_id": payment_id})
 
+    def sendings(self, payment_id: str | None = None) -> list[dict[str, object]]:
+        """Read the tries to deliver webhooks since the start."""
+        return self._rows("/book/webhooks", {} if payment_id is None else {"payment_id": payment_id})
+
+    def send_webhooks(
+        self,
+        gateway: str,
+        api_key: str,
+        *,
+        url: str,
+        secret: str,
+        previous_secret: str | None = None,
+        account: str | None = None,
+        faults: Sequence[str] = (),
+    ) -> None:
+        """Say where the webhooks of an API key go, and what befalls them."""
+        asked = {"url": url, "secret": secret, "previous_secret": previous_secret, "account": account}
+        body = json.dumps({**asked, "faults": list(faults)})
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=READ_SECONDS_MAX)
+        try:
+            connection.request("POST", f"/{gateway}/v1/webhook_endpoints", body, {"Authorization": f"Bearer {api_key}"})
+            answer = connection.getresponse()
+            told = answer.read().decode()
+        finally:
+            connection.close()
+        assert answer.status == 200, told  # noqa: PLR2004  HTTP's own number
+
     def stop(self) -> int:
         """Stop it as a supervisor does; return its exit code."""
         self._process.terminate()
@@ -124,6 +152,7 @@ class SandboxProcess:
             "--seed": settings.seed,
             "--latency-ms": settings.latency_ms,
             "--zombie-seconds": settings.zombie_seconds,
+            "--lookup-lag-seconds": settings.lookup_lag_seconds,
         }
         if settings.flaky_rates is not None:
             options["--flaky-rates"] = json.dumps(dict(settings.flaky_rates))

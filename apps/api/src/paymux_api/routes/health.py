@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 
+from paymux_api.figures import Gather
 from paymux_api.operation import Call, Operation
 from paymux_api.schemas import Health
 from paymux_core.api_keys import Scope
@@ -60,10 +61,11 @@ def health_operations(ready: Ready) -> tuple[Operation, ...]:
     )
 
 
-def metrics_operation(registry: CollectorRegistry, *, scope: Scope | None) -> Operation:
-    """Declare `/metrics`; without a scope only for the private listener."""
+def metrics_operation(registry: CollectorRegistry, gather: Gather, *, scope: Scope | None) -> Operation:
+    """Declare `/metrics`; without a scope only for the private listener. `gather` reads what is not counted here."""
 
     async def metrics(_call: Call) -> Reply:
+        await gather()
         return Reply(200, generate_latest(registry))
 
     return Operation(

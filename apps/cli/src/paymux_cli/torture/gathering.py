@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from paymux_cli.torture.oracle import Evidence
+from paymux_cli.torture.telling import Telling
 from paymux_cli.torture.watch import FINAL, Watch
 from paymux_core.clocks import Clocks
 from paymux_core.ids import attempt_id
@@ -33,6 +34,7 @@ async def gather(
     watch: Watch,
     *,
     misanswers: Sequence[Misanswer],
+    telling: Telling,
     clocks: Clocks,
     now: datetime,
 ) -> Evidence:
@@ -52,6 +54,8 @@ async def gather(
         # A person was told of these; until one acts they are asked about, and stay open.
         violations=[v for v in violations if v.payment_id not in reviewed or not v.detail.startswith(_LIVENESS)],
         misanswers=tuple(misanswers),
+        telling=telling,
+        webhooks=len(await asyncio.to_thread(sandbox.sendings)),
         charge_windows={attempt_id(payment, number): at for (payment, number), at in windows.items()},
         sending_seconds_max=clocks.first_byte + SENDING_SECONDS,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from paymux_cli.torture.telling import Telling
 from paymux_cli.torture.watch import FINAL
 from paymux_core.ids import Kind, public_id
 from paymux_postgres.inspection import Standing, Suspicion
@@ -23,6 +24,8 @@ class Crime(StrEnum):
     UNRESOLVED = "a payment that is not final after the quiet phase, and no person was told"
     TOO_LATE = "a charge sent after its charge window, or later than the latest first byte"
     MISANSWERED = "an answer outside the contract, a key that answers for another payment, or no answer at all"
+    UNTOLD = "an event that its merchant was not told of and will not be, or that the feed leaves out or repeats"
+    MISTOLD = "a delivery with a wrong signature or number, or one that was told twice and otherwise"
     VIOLATION = "a row that an invariant of the database finds"
 
 
@@ -48,6 +51,9 @@ class Evidence:
     late_first_bytes: Sequence[Suspicion]
     violations: Sequence[Suspicion]
     misanswers: Sequence[tuple[str, str]]
+    telling: Telling
+    webhooks: int
+    """How many tries of the gateways to tell us something."""
     charge_windows: Mapping[str, datetime]
     sending_seconds_max: float
     """How long after its decision a charge may still leave: what began inside the window may end after it."""
@@ -64,6 +70,8 @@ def examine(evidence: Evidence) -> list[Finding]:
         *_unresolved(standings),
         *_too_late(evidence),
         *(Finding(Crime.MISANSWERED, payment_id, detail) for payment_id, detail in evidence.misanswers),
+        *(Finding(Crime.UNTOLD, payment_id, detail) for payment_id, detail in evidence.telling.untold),
+        *(Finding(Crime.MISTOLD, payment_id, detail) for payment_id, detail in evidence.telling.mistold),
         *(_suspected(Crime.VIOLATION, suspicion) for suspicion in evidence.violations),
     ]
 

@@ -23,6 +23,9 @@ BURST_MAX = 60
 MERCHANTS = (("mock", "flaky"), ("flaky", "mock"), ("mock", "mock"))
 """The gateway accounts of each merchant, in the order in which they are tried."""
 
+FAULTS = ((("duplicate", "out_of_order"), ("new_event_id",)), (("duplicate",), ("late",)), ((), ("wrong_secret",)))
+"""What befalls the webhooks of each of these accounts. They come before the answer, or after a kill, by themselves."""
+
 _WEIGHTS = {
     "sandbox_approve": 40,
     "sandbox_decline_soft": 6,

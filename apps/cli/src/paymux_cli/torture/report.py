@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from paymux_cli.torture.oracle import Crime, Finding
-from paymux_cli.torture.plan import Plan
+from paymux_cli.torture.plan import FAULTS, Plan
 from paymux_cli.torture.run import CLOCKS, Story
 from paymux_cli.torture.stack import DIVISOR
 from paymux_core.clocks import CHECK_PAUSES_SECONDS
 
 SHOWN_MAX = 20
 """Of each crime; the first payment to look at is what a person needs, and the home has the rest."""
+_FAULTS = sorted({fault for merchant in FAULTS for account in merchant for fault in account})
 _TITLES = {
     Crime.DOUBLE: "double charges",
     Crime.LOST: "lost payments",
@@ -22,6 +23,8 @@ _TITLES = {
     Crime.UNRESOLVED: "unresolved",
     Crime.TOO_LATE: "charges sent too late",
     Crime.MISANSWERED: "wrong answers",
+    Crime.UNTOLD: "events not told",
+    Crime.MISTOLD: "events told wrongly",
     Crime.VIOLATION: "invariants broken",
 }
 
@@ -93,6 +96,12 @@ def _book_rows(story: Story) -> Iterator[tuple[str, str]]:
     reviews = Counter(standing.open_review for standing in evidence.standings if standing.open_review is not None)
     yield "payments", ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     yield "charges in the book", f"{len(evidence.charges)}; the gateways saw {len(evidence.requests)} requests"
+    telling = evidence.telling
+    yield (
+        "events",
+        f"{telling.events} to merchants, in {telling.deliveries} deliveries; {telling.waiting} wait for a later try",
+    )
+    yield "webhooks", f"{evidence.webhooks} from the gateways: {', '.join(_FAULTS)}, and without fault"
     yield "open reviews", ", ".join(f"{count} {reason}" for reason, count in reviews.most_common()) or "0"
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from paymux_cli.composition import Stack, open_stack
@@ -16,12 +17,14 @@ from paymux_cli.torture.gathering import gather
 from paymux_cli.torture.killing import Killing
 from paymux_cli.torture.oracle import Evidence
 from paymux_cli.torture.plan import Order, Plan, Victim
+from paymux_cli.torture.receivers import Receivers
 from paymux_cli.torture.stack import DIVISOR, TortureStack
+from paymux_cli.torture.telling import hold_against, subscribe
 from paymux_cli.torture.watch import FINAL, Watch
 from paymux_core.clocks import Clocks
 from paymux_core.errors import Refused
 from paymux_core.ids import Kind, public_id
-from paymux_postgres.inspection import Standing, list_standings
+from paymux_postgres.inspection import Standing, count_deliveries_due, list_public_events, list_standings
 from paymux_postgres.losses import CommitUnknown
 
 CLOCKS = Clocks().shortened(DIVISOR)
@@ -31,6 +34,8 @@ GRACE_SECONDS = 30.0
 """From the last deadline to the end of the quiet phase: a check that comes with the deadline, on a busy machine."""
 BOOK_SECONDS = 15.0
 """What the sandbox still books by itself comes within this after the last request (120 s, shortened, and a margin)."""
+SOON_SECONDS = 5.0
+"""The quiet phase waits for a delivery that is due within this; the pauses between later tries outlast a run."""
 POLL_SECONDS = 0.5
 REPLAYS_MAX = 500
 
@@ -74,7 +79,12 @@ class _Run:
 
 async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story:
     """Torture a stack and tell the story."""
-    async with open_stack(StackSettings.from_environment(stack.environment), name="torture") as made:
+    receivers = Receivers(plan.seed)
+    async with (
+        open_stack(StackSettings.from_environment(stack.environment), name="torture") as made,
+        receivers.listening(),
+    ):
+        await subscribe(stack.merchants, receivers)
         began_at = time.monotonic()
         watch = Watch()
         clients = Clients(
@@ -93,6 +103,8 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
             standings = await _settle(run)
             quiet_seconds = time.monotonic() - began_at - load_seconds
             replays = await _replay(run, standings)
+            log = await list_public_events(made.store.pool)
+            telling = await hold_against(log, stack.merchants, receivers)
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -103,6 +115,7 @@ async def run_plan(plan: Plan, stack: TortureStack, progress: Progress) -> Story
                 stack.sandbox,
                 watch,
                 misanswers=clients.misanswers,
+                telling=telling,
                 clocks=CLOCKS,
                 now=made.deps.clock.now(),
             ),
@@ -181,6 +194,7 @@ async def _settle(run: _Run) -> list[Standing]:
         looked = await _look(run)
         standings = looked if looked is not None else standings
         waiting = sum(standing.status not in FINAL and standing.open_review is None for standing in standings)
+        waiting += await _deliveries_due(run)
         total = max(total, waiting)
         run.progress.phase("quiet", total=total)
         run.progress.done("quiet", count=total - waiting)
@@ -188,6 +202,15 @@ async def _settle(run: _Run) -> list[Standing]:
         if now > ends_at or (looked is not None and not waiting and now > began_at + BOOK_SECONDS):
             return standings
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _deliveries_due(run: _Run) -> int:
+    """Count the deliveries that are worth waiting for; one that counts as due is a doubt about the database."""
+    soon = run.made.deps.clock.now() + timedelta(seconds=SOON_SECONDS)
+    try:
+        return await count_deliveries_due(run.made.store.pool, by=soon)
+    except (Refused, CommitUnknown):
+        return 1
 
 
 async def _replay(run: _Run, standings: Sequence[Standing]) -> int:

@@ -19,7 +19,8 @@ from paymux_cli.manage import add_account, add_key, add_merchant
 from paymux_cli.postgres_processes import servers_in
 from paymux_cli.processes import answers, free_port, last_words, start_process
 from paymux_cli.settings import StackSettings
-from paymux_cli.torture.plan import MERCHANTS, Victim
+from paymux_cli.torture.plan import FAULTS, MERCHANTS, Victim
+from paymux_cli.webhook_secrets import put_first, webhook_url
 from paymux_core.api_keys import Scope
 from paymux_postgres.logins import make_application_login
 from paymux_postgres.migrate import migrate
@@ -32,7 +33,10 @@ LATENCY_MS = 60.0
 READY_SECONDS_MAX = 60.0
 RESTART_SECONDS = 0.1
 _POLL_SECONDS = 0.1
-_SCOPES = frozenset({Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAYMENTS_CONFIRM})
+_SCOPES = frozenset({
+    *(Scope.PAYMENTS_READ, Scope.PAYMENTS_WRITE, Scope.PAYMENTS_CONFIRM),
+    *(Scope.WEBHOOKS_MANAGE, Scope.EVENTS_READ),
+})  # fmt: skip
 
 Say = Callable[[str], None]
 _Result = TypeVar("_Result")
@@ -199,6 +203,8 @@ def _environment(home: Path, dsn: str) -> tuple[dict[str, str], str]:
         "PAYMUX_PORT": str(port),
         "PAYMUX_PUBLIC_URL": url,
         "PAYMUX_TEST_CLOCK_DIVISOR": f"{DIVISOR:g}",
+        # The receivers listen on this machine.
+        "PAYMUX_WEBHOOKS_ALLOW_INSECURE": "1",
     }, url
 
 
@@ -207,14 +213,26 @@ async def _make_merchants(stack: TortureStack) -> None:
         for number, gateways in enumerate(MERCHANTS):
             merchant_id = await add_merchant(made, f"Shop {number}", limits={"rates": "none"})
             for priority, gateway in enumerate(gateways):
-                await add_account(
+                # The sandbox takes any key, and tells by it whose webhooks are whose.
+                api_key = f"sandbox-{number}-{priority}"
+                account_id = await add_account(
                     made,
                     merchant_id,
                     gateway,
                     base_url=stack.sandbox.url,
                     name=f"{gateway} {priority}",
                     priority=priority,
-                    secret="sandbox",  # noqa: S106  the sandbox takes any
+                    secret=api_key,
+                )
+                secret = f"whsec_{secrets.token_hex(24)}"
+                await put_first(made, merchant_id, account_id, secret=secret, keep=0)
+                await asyncio.to_thread(
+                    stack.sandbox.send_webhooks,
+                    gateway,
+                    api_key,
+                    url=webhook_url(stack.url, account_id),
+                    secret=secret,
+                    faults=FAULTS[number][priority],
                 )
             key = await add_key(
                 made, merchant_id, name="torture", scopes=_SCOPES, mode="test", peppers=stack.environment

@@ -28,6 +28,9 @@ POST /{gateway}/v1/fences                 {attempt_id, idempotency_key}, the key
     200 {status: "fenced", charge: Charge | null}: no money moved under that key, and none ever will. A pending charge
     is canceled, a held authorisation voided. 409 {error: {code: "already_charged"}, charge: Charge}: it had moved.
 
+POST /{gateway}/v1/webhook_endpoints      {url, secret, previous_secret?, account?, faults?}
+    Where the webhooks about charges of this API key go; faults are those of `webhook_events.py`. `GET /book/webhooks`.
+
 Charge = {id: "ch_…", status: succeeded | authorized | pending | declined | canceled, amount, currency, payment_id,
 attempt_id, captured, refunded, decline: {code, message, retryable} | null, created_at}.
 

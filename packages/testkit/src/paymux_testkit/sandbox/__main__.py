@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         rates = DEFAULT_FLAKY_RATES if options.flaky_rates is None else read_rates(options.flaky_rates)
-        delays = replace(Delays(), zombie_seconds=options.zombie_seconds).divided_by(options.clock_divisor)
+        delays = replace(
+            Delays(), zombie_seconds=options.zombie_seconds, lookup_lag_seconds=options.lookup_lag_seconds
+        ).divided_by(options.clock_divisor)
         settings = ServerSettings(
             home=options.home,
             host=options.host,
@@ -52,8 +54,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--flaky-rates", help='JSON, such as {"timeout_after_charge": 0.1}')
     parser.add_argument("--latency-ms", type=float, default=0.0, help="delays every answer to a charge, undivided")
     parser.add_argument("--zombie-seconds", type=_positive, default=45.0, help="how long a swallowed charge travels")
+    parser.add_argument(
+        "--lookup-lag-seconds", type=_not_negative, default=0.0, help="how far look-ups and lists lag behind charges"
+    )
     parser.add_argument("--stop-on-stdin-eof", action="store_true", help="stop when the parent process is gone")
     return parser
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if float(text) == 0 else _positive(text)
 
 
 def _positive(text: str) -> float:

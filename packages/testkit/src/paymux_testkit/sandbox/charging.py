@@ -27,6 +27,7 @@ class ChargeRequest:
     currency: str
     capture: bool
     token: str
+    api_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,7 @@ def _requested(request: ChargeRequest) -> Charge:
         created_at=wall_seconds(),
         booked_at=None,
         due_at=None,
+        api_key=request.api_key,
     )
 
 

@@ -17,6 +17,8 @@ class Delays:
     drip_seconds: float = 2.0  # between two bytes: passes every read timeout, never a deadline for the whole call
     zombie_seconds: float = 45.0  # after the caller's first look (30 s), which finds nothing
 
+    lookup_lag_seconds: float = 0.0  # how far what is shown lags behind what was charged
+
     def divided_by(self, divisor: float) -> Self:
         """Shorten every delay by the same factor."""
         return type(self)(**{field.name: getattr(self, field.name) / divisor for field in fields(self)})

@@ -1,7 +1,7 @@
 """Hold what was charged and what was answered under each key, in memory and in the journal alike."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -39,6 +39,8 @@ class Charge:
     created_at: float
     booked_at: float | None
     due_at: float | None
+    # Whose charge it is, so that its webhooks go to whoever has this key.
+    api_key: str | None = None
 
     def is_in_the_book(self) -> bool:
         """Tell whether this is a real charge: money taken, or held."""
@@ -86,18 +88,27 @@ class Ledger:
         self._ids_of_attempt: dict[tuple[str, str], list[str]] = {}
         self._ids_of_payment: dict[str, list[str]] = {}
         self._booked_ids: dict[str, None] = {}  # in the order of booking
+        self._watch: Callable[[Charge], None] | None = None
         for entry in journal.read():
             self._replay(entry)
+
+    def watch(self, watcher: Callable[[Charge], None]) -> None:
+        """Tell of each charge whose status changes, once the line that says so is handed to the journal."""
+        self._watch = watcher
 
     def write(self, *keys: KeyRecord, charge: Charge | None = None) -> None:
         """Make one action true here and hand it to the journal."""
         entry: dict[str, object] = {"keys": [_columns(record) for record in keys]}
+        before = None
         if charge is not None:
             entry["charge"] = _columns(charge)
+            before = self._charges.get(charge.id)
             self._keep_charge(charge)
         for record in keys:
             self._keys[record.gateway, record.key] = record
         self._journal.append(entry)
+        if charge is not None and self._watch is not None and (before is None or before.status is not charge.status):
+            self._watch(charge)
 
     def key(self, gateway: str, key: str) -> KeyRecord | None:
         """Find what is known of a key."""
@@ -118,6 +129,16 @@ class Ledger:
         """List what the caller of this gateway may see of an attempt."""
         found = (self.find_charge(gateway, id_) for id_ in self._ids_of_attempt.get((gateway, attempt_id), ()))
         return [charge for charge in found if charge is not None]
+
+    def newest_charges(self, gateway: str, *, after: str | None) -> Iterator[Charge]:
+        """Yield what the caller of this gateway may see, newest first; `after`: what is older than this one."""
+        newest_first = iter(tuple(reversed(self._charges)))
+        if after is not None:
+            for charge_id in newest_first:
+                if charge_id == after:
+                    break
+        found = (self.find_charge(gateway, charge_id) for charge_id in newest_first)
+        return (charge for charge in found if charge is not None)
 
     def charges_with_due_time(self) -> list[Charge]:
         """List what still has to settle by itself."""

@@ -4,6 +4,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
 
 from .answers import Answer, charge_view, json_answer, refusal, rows_answer
 from .charging import ChargeRequest, Charging
@@ -12,11 +14,13 @@ from .ledger import Charge, Ledger
 from .operations import OperationRequest, Operations
 from .pages import book_page
 from .request_log import RequestLog, SeenRequest
+from .webhooks import Webhooks
 from .wire import Request
 
 GATEWAYS = frozenset({"mock", "flaky"})
 BAD_KEY = "sandbox_bad_key"
 KEY_CHARACTERS_MAX = 255
+PAGE_MAX = 100
 _encode_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 AMOUNT_MAX = 2**53  # more cannot be written as a JSON number that everyone reads alike
 
@@ -46,6 +50,10 @@ class _Call:
         return key
 
     @property
+    def api_key(self) -> str:
+        return self.request.headers.get("authorization", "").partition(" ")[2].strip()
+
+    @property
     def digest(self) -> str:
         canonical = _encode_sorted(self.body)
         return hashlib.sha256(f"{self.request.path}\n{canonical}".encode()).hexdigest()[:32]
@@ -69,8 +77,10 @@ class _Call:
 class Routes:
     """The paths of the sandbox."""
 
-    def __init__(self, ledger: Ledger, charging: Charging) -> None:
+    def __init__(self, ledger: Ledger, charging: Charging, webhooks: Webhooks, *, lookup_lag_seconds: float) -> None:
         self._ledger = ledger
+        self._webhooks = webhooks
+        self._lookup_lag_seconds = lookup_lag_seconds
         self._charging = charging
         self._operations = Operations(ledger)
         self._seen = RequestLog()
@@ -90,16 +100,18 @@ class Routes:
         return answer
 
     def _gateway_answer(self, call: _Call) -> Answer:
-        scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip() or token.strip() == BAD_KEY:
+        scheme, _, _ = call.request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or call.api_key in {"", BAD_KEY}:
             raise Refused(401, "unauthorized", "The API key is missing or wrong.")
         match call.request.method, call.steps:
             case "POST", ("v1", "charges"):
                 return replace(self._charge(call), takes_latency=True)
             case "GET", ("v1", "charges"):
-                return self._charges_of_attempt(call)
+                return self._page(call) if "created_from" in call.request.query else self._charges_of_attempt(call)
             case "GET", ("v1", "charges", charge_id):
-                return json_answer(200, charge_view(self._found(call, charge_id)), did="showed the charge")
+                return self._shown(self._found(call, charge_id))
+            case "POST", ("v1", "webhook_endpoints"):
+                return self._webhooks.set_endpoint(call.gateway, call.api_key, call.body)
             case "POST", ("v1", "fences"):
                 attempt_id, charge_key = call.text("attempt_id"), call.text("idempotency_key")
                 return self._operations.fence(_operation(call), attempt_id=attempt_id, charge_key=charge_key)
@@ -137,6 +149,7 @@ class Routes:
             currency=currency,
             capture=capture,
             token=token,
+            api_key=call.api_key,
         )
         script = self._charging.script_for(gateway=call.gateway, key=call.key, token=token)
         if script is None:
@@ -147,8 +160,32 @@ class Routes:
         attempt_id = call.request.query.get("attempt_id")
         if not attempt_id:
             raise Refused(400, "invalid_request", "attempt_id is missing.")
-        views = [charge_view(charge) for charge in self._ledger.charges_of_attempt(call.gateway, attempt_id)]
+        found = self._ledger.charges_of_attempt(call.gateway, attempt_id)
+        views = [charge_view(charge) for charge in found if self._visible(charge)]
         return json_answer(200, {"data": views}, did=f"found {len(views)}")
+
+    def _page(self, call: _Call) -> Answer:
+        """List the charges of a time window, newest first, from after one of them."""
+        query = call.request.query
+        try:
+            born_from = datetime.fromisoformat(query["created_from"]).timestamp()
+            born_to = datetime.fromisoformat(query["created_to"]).timestamp()
+            limit = min(max(int(query.get("limit", "10")), 1), PAGE_MAX)
+        except (KeyError, ValueError):
+            raise Refused(400, "invalid_request", "created_from, created_to are times, limit is a number.") from None
+        newest_first = self._ledger.newest_charges(call.gateway, after=query.get("starting_after"))
+        fitting = (c for c in newest_first if born_from <= c.created_at <= born_to and self._visible(c))
+        found = list(islice(fitting, limit + 1))
+        content = {"data": [charge_view(charge) for charge in found[:limit]], "has_more": len(found) > limit}
+        return json_answer(200, content, did=f"listed {len(found[:limit])}")
+
+    def _shown(self, charge: Charge) -> Answer:
+        if not self._visible(charge):
+            raise Refused(404, "not_found", "There is no such charge.")
+        return json_answer(200, charge_view(charge), did="showed the charge")
+
+    def _visible(self, charge: Charge) -> bool:
+        return charge.created_at + self._lookup_lag_seconds <= wall_seconds()
 
     def _found(self, call: _Call, charge_id: str) -> Charge:
         charge = self._ledger.find_charge(call.gateway, charge_id)
@@ -170,6 +207,8 @@ class Routes:
             case "/book/requests":
                 key = query.get("idempotency_key")
                 return rows_answer(self._seen.rows(payment_id=query.get("payment_id"), idempotency_key=key))
+            case "/book/webhooks":
+                return rows_answer(self._webhooks.sendings(query.get("payment_id")))
             case "/book" | "":
                 return Answer(200, book_page(self._ledger, self._seen), "page", content_type="text/html; charset=utf-8")
             case _:

@@ -15,6 +15,7 @@ from .delays import wall_seconds
 from .journal import Journal
 from .ledger import Charge, Ledger
 from .routes import Routes
+from .webhooks import Webhooks
 
 BOOK_FILE = "book.jsonl"
 READY_FILE = "sandbox.json"
@@ -49,7 +50,9 @@ async def serve(settings: ServerSettings) -> None:
         loop.add_reader(sys.stdin.fileno(), _stop_at_eof, stopped)
 
     ledger = Ledger(journal)
-    service = _service(ledger, journal, settings)
+    webhooks = Webhooks(settings.home, when_durable=journal.when_durable, divisor=settings.clock_divisor)
+    ledger.watch(webhooks.changed)
+    service = _service(ledger, journal, webhooks, settings)
     server = await loop.create_server(
         lambda: Connection(service), settings.host, settings.port, backlog=CONNECTIONS_WAITING_MAX
     )
@@ -60,21 +63,28 @@ async def serve(settings: ServerSettings) -> None:
     server.close()
     for connection in tuple(service.open_connections):
         connection.abort()
+    await webhooks.close()
     (settings.home / READY_FILE).unlink(missing_ok=True)
     journal.close()
 
 
-def _service(ledger: Ledger, journal: Journal, settings: ServerSettings) -> Service:
+def _service(ledger: Ledger, journal: Journal, webhooks: Webhooks, settings: ServerSettings) -> Service:
     loop = asyncio.get_running_loop()
 
     def schedule(charge: Charge) -> None:
         assert charge.due_at is not None
         loop.call_later(max(0.0, charge.due_at - wall_seconds()), charging.settle, charge.id)
 
+    lag = settings.charges.delays.lookup_lag_seconds
     charging = Charging(ledger, settings=settings.charges, schedule=schedule)
     for charge in ledger.charges_with_due_time():
         schedule(charge)
-    return Service(Routes(ledger, charging).answer, journal, settings.charges.delays, settings.latency_seconds)
+    return Service(
+        Routes(ledger, charging, webhooks, lookup_lag_seconds=lag).answer,
+        journal,
+        settings.charges.delays,
+        settings.latency_seconds,
+    )
 
 
 def _announce(settings: ServerSettings, port: int) -> None:

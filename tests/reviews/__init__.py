@@ -1,0 +1,1 @@
+"""Reviews: what a person does, and the gateway that has to bear it out."""
