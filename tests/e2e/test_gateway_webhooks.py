@@ -1,6 +1,7 @@
 """Webhooks from the sandbox's gateways to the running product: whatever befalls them, one payment ends once."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ async def test_hostile_bodies_are_refused_and_harm_nobody(stack: Stack) -> None:
     for body in (b"", b"\0", b"\xff\xfe", b"[" * 60_000, b'{"a":' * 12_000, b'{"id": "\\ud800"}', b"4242424242424242"):
         for signature in ("", "t=1,v1=" + "0" * 64, "t=99999999999999,v1=zz", "v1=,,,,t=" * 50):
             status, answer = await post(stack, path, body, signature)
-            assert (status, b"webhook_refused" in answer) == (400, True)
+            assert (status, b"webhook_refused" in answer) == (400, True), (body[:20], signature, answer)
     assert (await post(stack, path, b"x" * (64 * 1024 + 1), ""))[0] == 413
     assert (await post(stack, path, b"x" * (64 * 1024), ""))[0] == 400
     assert (await post(stack, "/webhooks/ga_00000000000000000000000000", b"{}", ""))[0] == 404
@@ -186,7 +187,11 @@ async def post(stack: Stack, path: str, body: bytes, signature: str) -> tuple[in
     try:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nSandbox-Signature: {signature}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        answer = await reader.read()
+        answer = b""
+        # A reset after the answer, for a body that nobody reads to its end, takes nothing away from it.
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := await reader.read(1 << 16):
+                answer += chunk
     finally:
         writer.close()
     return int(answer.split(b" ", 2)[1]), answer
